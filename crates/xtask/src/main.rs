@@ -1,0 +1,19 @@
+//! Project tasks: `cargo xtask <task>`; one file per task.
+#[cfg(feature = "generate")]
+mod generate;
+
+fn main() -> std::process::ExitCode {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let result = match task.as_str() {
+        #[cfg(feature = "generate")]
+        "generate" => generate::run(),
+        _ => Err("tasks: generate".into()),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask {task}: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
