@@ -9,7 +9,8 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Compiles every `.proto` below `sources` into one file per package below `out`.
 pub fn generate(sources: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(sources)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(sources)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
     files.retain(|f| f.extension().is_some_and(|e| e == "proto"));
     files.sort();
     let descriptors = protox::compile(&files, [sources])?;

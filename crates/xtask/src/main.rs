@@ -1,13 +1,15 @@
 //! Project tasks: `cargo xtask <task>`; one file per task.
 #[cfg(feature = "generate")]
 mod generate;
+mod tidy;
 
 fn main() -> std::process::ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let result = match task.as_str() {
         #[cfg(feature = "generate")]
         "generate" => generate::run(),
-        _ => Err("tasks: generate".into()),
+        "tidy" => tidy::run(),
+        _ => Err("tasks: tidy, generate (as `cargo generate`)".into()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
