@@ -1,0 +1,1 @@
+//! Metrics in Prometheus text, by the names etcd uses.
