@@ -1,1 +1,82 @@
-//! stub
+//! # node: everything a member decides
+//!
+//! Lives here: batching of proposals and linearizable reads, conf-change guards, when to take a snapshot and shorten
+//! the log, around the consensus of [`raft`]. May touch: nothing; inputs come in, outputs go out. Must never: read a
+//! clock, do I/O, block. Test: `testdata/*.txt` (scripts); whole clusters in `sim`.
+
+mod input;
+mod output;
+
+pub use input::{Input, Proposal};
+pub use output::{Output, PeerStatus, Persist, ProposalError, ReadState, Status};
+pub use raft::{Restored, Role, SoftState};
+
+use raft::{Index, MemberId};
+
+/// What a node is started with. `Config::new` gives etcd's defaults.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// This member; not 0.
+    pub id: MemberId,
+    /// Election timeout in ticks (election-timeout / heartbeat-interval).
+    pub election_ticks: u32,
+    /// Ask before disturbing the term.
+    pub pre_vote: bool,
+    /// Seed of the election timeouts; different on every member.
+    pub seed: u64,
+    /// Index of the newest disk snapshot (0: none). At least the start of the log.
+    pub snapshot_index: Index,
+    /// Applied entries between disk snapshots.
+    pub snapshot_count: u64,
+    /// Entries kept in memory behind a disk snapshot, for followers that lag.
+    pub catch_up_entries: u64,
+    /// Proposals are refused when commit is further ahead of apply than this.
+    pub apply_gap_max: u64,
+}
+
+impl Config {
+    /// etcd's defaults for this member.
+    #[must_use]
+    pub fn new(id: MemberId, seed: u64) -> Config {
+        Config {
+            id,
+            election_ticks: 10,
+            pre_vote: true,
+            seed,
+            snapshot_index: Index(0),
+            snapshot_count: 10_000,
+            catch_up_entries: 5000,
+            apply_gap_max: 5000,
+        }
+    }
+}
+
+/// A member's brain: [`Input`]s in, [`Output`]s out.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+}
+
+impl Node {
+    /// A node as it was left on disk.
+    ///
+    /// # Errors
+    /// If what was restored does not fit together.
+    pub fn new(config: Config, _restored: Restored) -> Result<Node, raft::Error> {
+        Ok(Node { config })
+    }
+
+    /// Takes one input in.
+    pub fn step(&mut self, _input: Input) {}
+
+    /// Everything to be done now, after any number of inputs.
+    pub fn take_output(&mut self) -> Output {
+        Output::default()
+    }
+
+    /// A picture of the node.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status { id: self.config.id, ..Status::default() }
+    }
+}
