@@ -1,0 +1,192 @@
+//! The writer's door: puts and deletes go into the active layer; sealed layers are committed by a [`Committer`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use disk::Disk;
+use parking_lot::{Mutex, RwLock};
+
+use crate::bolt::{self, Db};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::schema::Bucket;
+use crate::view::{Current, Range, ReadTx, Reader, View};
+
+pub use crate::bolt::Options;
+
+/// The one writer. Owned by the apply thread; none of its methods but [`Backend::commit`] and
+/// [`Backend::defragment`] waits for the file.
+pub struct Backend {
+    active: Arc<Layer>,
+    current: Arc<Current>,
+    db: Arc<Mutex<Db>>,
+    vacuum: Arc<bolt::VacuumRequest>,
+}
+
+impl Backend {
+    /// Opens the file, or creates it with all buckets of [`Bucket::ALL`], and locks it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] (the caller decides whether to try again), [`Error::NotBolt`], [`Error::Damaged`],
+    /// [`Error::Disk`].
+    pub fn open(disk: Arc<dyn Disk>, path: &Path, opts: Options) -> Result<Backend, Error> {
+        let mut db = Db::open(disk, path, opts)?;
+        db.create_buckets()?;
+        let active = Arc::new(Layer::default());
+        let view = View { committed: db.snapshot(), sealed: None, active: active.clone() };
+        let vacuum = db.vacuum_request();
+        Ok(Backend {
+            active,
+            current: Arc::new(RwLock::new(Arc::new(view))),
+            db: Arc::new(Mutex::new(db)),
+            vacuum,
+        })
+    }
+
+    /// Puts a record; visible at once to [`Backend::get`] and to readers.
+    pub fn put(&mut self, bucket: Bucket, key: Bytes, value: Bytes) {
+        self.active.put(bucket, key, value);
+    }
+
+    /// Deletes a record. In [`Bucket::Key`] this shows only after the commit.
+    pub fn delete(&mut self, bucket: Bucket, key: &[u8]) {
+        self.active.delete(bucket, key);
+    }
+
+    /// The value under `key`, pending changes included.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a page on the way breaks the format.
+    pub fn get(&self, bucket: Bucket, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.read().get(bucket, key)
+    }
+
+    /// Records with `from <= key < to` (`None`: to the end) in rising order, pending changes included.
+    pub fn range(&self, bucket: Bucket, from: &[u8], to: Option<&[u8]>) -> Range {
+        self.read().range(bucket, from, to)
+    }
+
+    /// Puts and deletes since the last seal.
+    pub fn pending_ops(&self) -> usize {
+        self.active.ops()
+    }
+
+    /// Closes the active layer and starts a new one. False when nothing is pending or the layer sealed before is not
+    /// committed yet: the active one then goes on growing.
+    pub fn seal(&mut self) -> bool {
+        if self.active.ops() == 0 {
+            return false;
+        }
+        let mut current = self.current.write();
+        if current.sealed.is_some() {
+            return false;
+        }
+        let active = Arc::new(Layer::default());
+        let sealed = Some(std::mem::replace(&mut self.active, active.clone()));
+        *current = Arc::new(View { committed: current.committed.clone(), sealed, active });
+        true
+    }
+
+    /// What the commit thread works with.
+    pub fn committer(&self) -> Committer {
+        Committer { current: self.current.clone(), db: self.db.clone() }
+    }
+
+    /// Seals and commits here and now, after any commit that is running. Then nothing is pending.
+    ///
+    /// # Errors
+    /// As [`Committer::commit_sealed`].
+    pub fn commit(&mut self) -> Result<(), Error> {
+        let committer = self.committer();
+        committer.commit_sealed()?;
+        if self.seal() {
+            committer.commit_sealed()?;
+        }
+        Ok(())
+    }
+
+    /// A source of read transactions.
+    pub fn reader(&self) -> Reader {
+        Reader { current: self.current.clone() }
+    }
+
+    /// A read transaction, as [`Reader::read`].
+    pub fn read(&self) -> ReadTx {
+        ReadTx { view: self.current.read().clone() }
+    }
+
+    /// Asks for defragmentation: from now on each commit moves some pages from the end of the file towards its head,
+    /// and [`Committer::commit_sealed`] commits such a step even when nothing is sealed. Writes go on meanwhile.
+    pub fn start_defragment(&self) {
+        self.vacuum.start();
+    }
+
+    /// Whether a defragmentation is still going on.
+    pub fn defragmenting(&self) -> bool {
+        self.vacuum.running()
+    }
+
+    /// Defragments to the end, here and now: for tools and tests.
+    ///
+    /// # Errors
+    /// As [`Committer::commit_sealed`].
+    pub fn defragment(&mut self) -> Result<(), Error> {
+        self.commit()?;
+        self.start_defragment();
+        let committer = self.committer();
+        while self.defragmenting() {
+            committer.commit_sealed()?;
+        }
+        Ok(())
+    }
+
+    /// Checks the committed file while it is in use: every page referenced once, keys in order and within their
+    /// branch's bounds, all other pages free. Returns what is wrong; empty means sound.
+    pub fn check(&self) -> Vec<Error> {
+        self.read().check()
+    }
+
+    /// Bytes of the committed file up to its high-water mark.
+    pub fn size(&self) -> u64 {
+        self.read().size()
+    }
+
+    /// [`Backend::size`] less the pages that are free.
+    pub fn size_in_use(&self) -> u64 {
+        self.read().size_in_use()
+    }
+}
+
+/// Writes sealed layers into the file; lives on the commit thread.
+#[derive(Clone)]
+pub struct Committer {
+    current: Arc<Current>,
+    db: Arc<Mutex<Db>>,
+}
+
+impl Committer {
+    /// Writes the sealed layer as one transaction and syncs it, then lets readers see it there. False when there was
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// Any error is fatal: it is unknown what the disk holds, so the process must stop. Later calls answer
+    /// [`Error::Poisoned`].
+    pub fn commit_sealed(&self) -> Result<bool, Error> {
+        let mut db = self.db.lock();
+        let sealed = self.current.read().sealed.clone();
+        let committed = match &sealed {
+            Some(layer) => db.commit_layer(layer)?,
+            None => match db.commit_vacuum_step()? {
+                Some(committed) => committed,
+                None => return Ok(false),
+            },
+        };
+        let mut current = self.current.write();
+        let old = current.clone();
+        // A layer sealed while a step without one was committed stays for the next commit.
+        let still_sealed = if sealed.is_some() { None } else { old.sealed.clone() };
+        *current = Arc::new(View { committed, sealed: still_sealed, active: old.active.clone() });
+        Ok(true)
+    }
+}
