@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use error::{Error, code_name};
 pub use lease::KeepAlive;
-pub use options::{FailedAttempt, Options};
+pub use options::{FailedAttempt, Listener, Options};
 pub use stream::Incoming;
 pub use watch::{Progress, Watcher};
 

@@ -26,6 +26,9 @@ pub struct Options {
     pub on_failed_attempt: Option<Arc<dyn Fn(&FailedAttempt<'_>) + Send + Sync>>,
 }
 
+/// Somebody who hears of failed attempts.
+pub type Listener = dyn Fn(&FailedAttempt<'_>) + Send + Sync;
+
 /// What is known about one failed attempt; the fields of etcd's `retrying of unary invoker failed` line.
 pub struct FailedAttempt<'a> {
     /// All endpoints of the client start here.
