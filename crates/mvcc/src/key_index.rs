@@ -1,0 +1,207 @@
+//! The history of one key: its generations, from creation to tombstone (formats 3.10, 3.11(b)).
+
+use crate::Revision;
+
+/// A key as seen at some revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Where its record is stored.
+    pub modified: Revision,
+    /// Revision that created it.
+    pub create_revision: i64,
+    /// Puts since then, this one included.
+    pub version: i64,
+}
+
+/// The kept revisions of one life of a key. Most keys have one, so it is held without an allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Revisions {
+    #[default]
+    None,
+    One(Revision),
+    Many(Vec<Revision>),
+}
+
+/// One life of a key: created, changed, and, unless it is the newest, ended by a tombstone, its last revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Generation {
+    create_revision: i64,
+    /// Version after the last revision; compaction drops revisions, not this.
+    version: i64,
+    revisions: Revisions,
+}
+
+/// All lives of a key, oldest first, and the one that is open (empty when the key is deleted).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyIndex {
+    open: Generation,
+    /// Boxed because most keys were never deleted.
+    #[allow(clippy::box_collection)]
+    closed: Option<Box<Vec<Generation>>>,
+}
+
+impl KeyIndex {
+    /// The index of a key first met at a put, which may have lost its older revisions to a compaction.
+    pub fn restored(create_revision: i64, version: i64, revision: Revision) -> KeyIndex {
+        let open = Generation { create_revision, version, revisions: Revisions::One(revision) };
+        KeyIndex { open, closed: None }
+    }
+
+    /// The index of a key of which only a tombstone is left.
+    pub fn restored_tombstone(revision: Revision) -> KeyIndex {
+        let mut index = KeyIndex::restored(0, 1, revision);
+        index.close();
+        index
+    }
+
+    /// Records a put; false, and nothing changed, if `revision` is not newer than all before.
+    #[must_use]
+    pub fn put(&mut self, revision: Revision) -> bool {
+        if self.newest().is_some_and(|newest| newest >= revision) {
+            return false;
+        }
+        if self.open.is_empty() {
+            self.open.create_revision = revision.main;
+        }
+        self.open.version += 1;
+        self.open.push(revision);
+        true
+    }
+
+    /// Records a delete; false, and nothing changed, if the key does not exist or `revision` is not newer.
+    #[must_use]
+    pub fn tombstone(&mut self, revision: Revision) -> bool {
+        if self.open.is_empty() || !self.put(revision) {
+            return false;
+        }
+        self.close();
+        true
+    }
+
+    /// The key as it was at revision `at`; none if it did not exist then.
+    pub fn get(&self, at: i64) -> Option<Seen> {
+        if let Some(seen) = self.open.get(at) {
+            return Some(seen);
+        }
+        let generation = self.closed().iter().rev().find(|g| g.first_main() <= at)?;
+        // A generation that ended at or before `at` says that the key did not exist then.
+        if generation.last().is_none_or(|tombstone| tombstone.main <= at) { None } else { generation.get(at) }
+    }
+
+    /// The newest revision, tombstones included.
+    pub fn newest(&self) -> Option<Revision> {
+        self.open.last().or_else(|| self.closed().last().and_then(Generation::last))
+    }
+
+    /// Whether `revision` is one of those kept.
+    pub fn holds(&self, revision: Revision) -> bool {
+        self.open.revisions().contains(&revision)
+            || self.closed().iter().any(|g| g.revisions().contains(&revision))
+    }
+
+    /// Drops what no read at `at` or later needs; answers the revision kept for reads at `at` itself.
+    /// A tombstone at exactly `at` is kept until a later compaction.
+    pub fn compact(&mut self, at: i64) -> Option<Revision> {
+        let (generation, place) = self.needed(at);
+        let closed = self.closed.as_deref_mut();
+        let chosen = match closed {
+            Some(closed) => {
+                closed.drain(..generation);
+                closed.first_mut().unwrap_or(&mut self.open)
+            }
+            None => &mut self.open,
+        };
+        let kept = place.map(|place| {
+            chosen.drop_before(place);
+            chosen.revisions()[0]
+        });
+        if self.closed().is_empty() {
+            self.closed = None;
+        }
+        kept
+    }
+
+    /// The revision that a hash at `at` counts as kept: as [`KeyIndex::compact`], but never a tombstone.
+    pub fn keep(&self, at: i64) -> Option<Revision> {
+        let (generation, place) = self.needed(at);
+        let place = place?;
+        let chosen = self.closed().get(generation);
+        if chosen.is_some_and(|g| place + 1 == g.revisions().len()) {
+            return None;
+        }
+        chosen.unwrap_or(&self.open).revisions().get(place).copied()
+    }
+
+    /// Whether nothing is left, so that the key leaves the index.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.closed().is_empty()
+    }
+
+    /// The oldest generation that lives at or after `at` (its place among closed ones; their number means the open
+    /// one) and the place in it of its newest revision not above `at`.
+    fn needed(&self, at: i64) -> (usize, Option<usize>) {
+        let closed = self.closed();
+        let generation = closed.partition_point(|g| g.last().is_some_and(|tombstone| tombstone.main < at));
+        (generation, closed.get(generation).unwrap_or(&self.open).place(at))
+    }
+
+    fn closed(&self) -> &[Generation] {
+        self.closed.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    fn close(&mut self) {
+        self.closed.get_or_insert_default().push(std::mem::take(&mut self.open));
+    }
+}
+
+impl Generation {
+    fn revisions(&self) -> &[Revision] {
+        match &self.revisions {
+            Revisions::None => &[],
+            Revisions::One(revision) => std::slice::from_ref(revision),
+            Revisions::Many(revisions) => revisions,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.revisions().is_empty()
+    }
+
+    fn last(&self) -> Option<Revision> {
+        self.revisions().last().copied()
+    }
+
+    fn first_main(&self) -> i64 {
+        self.revisions().first().map_or(i64::MAX, |first| first.main)
+    }
+
+    fn push(&mut self, revision: Revision) {
+        match &mut self.revisions {
+            Revisions::None => self.revisions = Revisions::One(revision),
+            Revisions::One(first) => self.revisions = Revisions::Many(vec![*first, revision]),
+            Revisions::Many(revisions) => revisions.push(revision),
+        }
+    }
+
+    /// Place of the newest revision not above `at`.
+    fn place(&self, at: i64) -> Option<usize> {
+        self.revisions().partition_point(|revision| revision.main <= at).checked_sub(1)
+    }
+
+    fn get(&self, at: i64) -> Option<Seen> {
+        let place = self.place(at)?;
+        let revisions = self.revisions();
+        let later = (revisions.len() - 1 - place) as i64;
+        let create_revision = self.create_revision;
+        Some(Seen { modified: revisions[place], create_revision, version: self.version.saturating_sub(later) })
+    }
+
+    fn drop_before(&mut self, place: usize) {
+        let rest = &self.revisions()[place..];
+        match rest {
+            [only] => self.revisions = Revisions::One(*only),
+            _ if place > 0 => self.revisions = Revisions::Many(rest.to_vec()),
+            _ => {}
+        }
+    }
+}

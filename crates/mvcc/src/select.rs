@@ -1,0 +1,160 @@
+//! How a range chooses, sorts and cuts (formats 9.4). All but sorting by value is decided from the index alone.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use proto::mvccpb::KeyValue;
+
+use crate::index::{Index, KeyRange};
+use crate::key_index::Seen;
+use crate::{Error, RangeQuery, RangeResult, Revision, SortOrder, SortTarget, record};
+
+/// Keys looked at before the index is let go, so that the writer never waits for a long range.
+const KEYS_PER_LOCK: usize = 256;
+
+/// What the index says about a query.
+pub(crate) struct Selected {
+    found: Vec<Found>,
+    count: i64,
+}
+
+struct Found {
+    /// Only for queries answered without reading records.
+    key: Bytes,
+    seen: Seen,
+}
+
+/// Walks the keys of `query` as they were at revision `at`.
+pub(crate) fn select(index: &RwLock<Index>, query: &RangeQuery, at: i64) -> Selected {
+    let limit = limit_of(query);
+    let cuts_in_key_order = cuts_in_key_order(query);
+    let last_ones_only = query.sort_target == SortTarget::Key && query.sort_order == SortOrder::Descend;
+    let needs_keys = answered_by_index(query);
+    let mut found = VecDeque::new();
+    let mut count = 0;
+    walk(index, KeyRange::new(query.key.clone(), query.end.clone()), at, |key, seen| {
+        count += 1;
+        if query.count_only || !query.passes(seen.create_revision, seen.modified.main) {
+            return ControlFlow::Continue(());
+        }
+        let full = limit.is_some_and(|limit| found.len() > limit);
+        if full && cuts_in_key_order {
+            return if query.skip_count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        }
+        if full && last_ones_only {
+            found.pop_front();
+        }
+        let key = if needs_keys { Bytes::copy_from_slice(key) } else { Bytes::new() };
+        found.push_back(Found { key, seen });
+        ControlFlow::Continue(())
+    });
+    let mut found = Vec::from(found);
+    sort(&mut found, query, |found| &found.seen);
+    Selected { found, count: if query.skip_count { 0 } else { count } }
+}
+
+/// Shows all keys of `range` that existed at `at`, taking the lock anew every few keys. What it sees is the same as
+/// under one lock: later puts are above `at`, and the caller checks for compactions above it.
+fn walk(
+    index: &RwLock<Index>,
+    mut range: KeyRange,
+    at: i64,
+    mut each: impl FnMut(&[u8], Seen) -> ControlFlow<()>,
+) {
+    loop {
+        let last = index.read().visit(&range, at, KEYS_PER_LOCK, &mut each);
+        match last.and_then(|last| range.behind(&last)) {
+            Some(rest) => range = rest,
+            None => return,
+        }
+    }
+}
+
+/// Turns a selection into the answer; `record` reads one stored record.
+pub(crate) fn fetch(
+    selected: Selected,
+    query: &RangeQuery,
+    mut record: impl FnMut(Revision) -> Result<Bytes, Error>,
+) -> Result<RangeResult, Error> {
+    let Selected { mut found, count } = selected;
+    let by_value = query.sort_target == SortTarget::Value;
+    let limit = limit_of(query).unwrap_or(usize::MAX);
+    let more = found.len() > limit;
+    if !by_value {
+        found.truncate(limit);
+    }
+    let mut kvs = Vec::with_capacity(found.len());
+    for Found { key, seen } in found {
+        kvs.push(if answered_by_index(query) { bare(key, seen) } else { record(seen.modified)? });
+    }
+    if by_value {
+        kvs = sort_by_value(kvs, query, limit)?;
+    }
+    Ok(RangeResult { kvs, count, more, revision: 0 })
+}
+
+fn limit_of(query: &RangeQuery) -> Option<usize> {
+    (query.limit > 0).then(|| usize::try_from(query.limit).unwrap_or(usize::MAX))
+}
+
+/// Whether the first keys of the range are the ones to answer. Also true for an unfiltered query sorted by something
+/// else without saying in which direction: etcd cuts that one before it sorts.
+fn cuts_in_key_order(query: &RangeQuery) -> bool {
+    let by_key = query.sort_target == SortTarget::Key && query.sort_order != SortOrder::Descend;
+    by_key || (query.sort_order == SortOrder::None && !query.filtered())
+}
+
+/// Whether no record has to be read.
+fn answered_by_index(query: &RangeQuery) -> bool {
+    query.keys_only && query.sort_target != SortTarget::Value
+}
+
+/// Sorts by everything but value; ties stay in key order.
+fn sort(found: &mut [Found], query: &RangeQuery, seen: impl Fn(&Found) -> &Seen) {
+    let mut by = |key: fn(&Seen) -> i64| {
+        found.sort_by(|a, b| directed(query, key(seen(a)).cmp(&key(seen(b)))));
+    };
+    match query.sort_target {
+        SortTarget::Version => by(|seen| seen.version),
+        SortTarget::Create => by(|seen| seen.create_revision),
+        SortTarget::Mod => by(|seen| seen.modified.main),
+        SortTarget::Key if query.sort_order == SortOrder::Descend => found.reverse(),
+        SortTarget::Key | SortTarget::Value => {}
+    }
+}
+
+fn sort_by_value(kvs: Vec<Bytes>, query: &RangeQuery, limit: usize) -> Result<Vec<Bytes>, Error> {
+    let mut decoded = Vec::with_capacity(kvs.len());
+    for stored in kvs {
+        let kv = record::decode(&stored, Revision::default())?;
+        decoded.push((kv, stored));
+    }
+    decoded.sort_by(|a, b| directed(query, a.0.value.cmp(&b.0.value)));
+    decoded.truncate(limit);
+    let answer = |(mut kv, stored): (KeyValue, Bytes)| {
+        if !query.keys_only {
+            return stored;
+        }
+        kv.value = Bytes::new();
+        record::of_put(&kv)
+    };
+    Ok(decoded.into_iter().map(answer).collect())
+}
+
+fn directed(query: &RangeQuery, ascending: Ordering) -> Ordering {
+    if query.sort_order == SortOrder::Descend { ascending.reverse() } else { ascending }
+}
+
+/// A record as far as the index knows it: no value, no lease.
+fn bare(key: Bytes, seen: Seen) -> Bytes {
+    record::of_put(&KeyValue {
+        key,
+        create_revision: seen.create_revision,
+        mod_revision: seen.modified.main,
+        version: seen.version,
+        ..KeyValue::default()
+    })
+}

@@ -1,0 +1,1 @@
+//! Watching: from written revisions to the responses of watch streams.
