@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -23,6 +23,7 @@ struct OsFile {
     file: Arc<fs::File>,
     /// A lower bound of the length, for maps.
     known_len: Arc<AtomicU64>,
+    locked: AtomicBool,
 }
 
 impl Disk for OsDisk {
@@ -36,7 +37,11 @@ impl Disk for OsDisk {
             .mode(how.mode)
             .open(path)?;
         let len = file.metadata()?.len();
-        Ok(Arc::new(OsFile { file: Arc::new(file), known_len: Arc::new(AtomicU64::new(len)) }))
+        Ok(Arc::new(OsFile {
+            file: Arc::new(file),
+            known_len: Arc::new(AtomicU64::new(len)),
+            locked: AtomicBool::new(false),
+        }))
     }
 
     fn create_dir_all(&self, path: &Path, mode: u32) -> io::Result<()> {
@@ -92,18 +97,31 @@ impl OsFile {
     }
 
     fn ofd_lock(&self) -> io::Result<bool> {
-        let whole_file = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        match fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&whole_file)) {
+        match fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => Ok(true),
             Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
             Err(nix::Error::EINVAL) => self.flock(FlockOperation::NonBlockingLockExclusive),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Closing alone would keep the lock for as long as a mapping of the file lives.
+impl Drop for OsFile {
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) {
+            let _ = rustix::fs::flock(&*self.file, FlockOperation::NonBlockingUnlock);
+            let _ = fcntl(&*self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
         }
     }
 }
@@ -178,11 +196,13 @@ impl File for OsFile {
     }
 
     fn lock(&self, kind: Lock) -> io::Result<bool> {
-        match kind {
-            Lock::Flock => self.flock(FlockOperation::NonBlockingLockExclusive),
-            Lock::FlockShared => self.flock(FlockOperation::NonBlockingLockShared),
-            Lock::Ofd => self.ofd_lock(),
-        }
+        let taken = match kind {
+            Lock::Flock => self.flock(FlockOperation::NonBlockingLockExclusive)?,
+            Lock::FlockShared => self.flock(FlockOperation::NonBlockingLockShared)?,
+            Lock::Ofd => self.ofd_lock()?,
+        };
+        self.locked.fetch_or(taken, Ordering::Relaxed);
+        Ok(taken)
     }
 
     fn map(&self, len: u64) -> io::Result<Map> {
