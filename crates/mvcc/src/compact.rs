@@ -99,9 +99,10 @@ impl Kv {
         match &job.phase {
             Phase::Index(after) => {
                 let keep = &mut job.keep;
-                let last = self.shared.index.write().compact(after.as_deref(), job.revision, budget, |revision| {
-                    keep.insert(revision);
-                });
+                let last =
+                    self.shared.index.write().compact(after.as_deref(), job.revision, budget, |revision| {
+                        keep.insert(revision);
+                    });
                 job.phase = match last {
                     Some(last) => Phase::Index(Some(last)),
                     None => {

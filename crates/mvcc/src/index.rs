@@ -44,7 +44,9 @@ impl KeyRange {
         match self {
             KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
             // A map refuses a range whose end comes before its start.
-            KeyRange::Between(key, end) => (key < end).then_some((Bound::Included(key), Bound::Excluded(end))),
+            KeyRange::Between(key, end) => {
+                (key < end).then_some((Bound::Included(key), Bound::Excluded(end)))
+            }
             KeyRange::From(key) => Some((Bound::Included(key), Bound::Unbounded)),
         }
     }
@@ -130,9 +132,7 @@ impl Index {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut emptied = Vec::new();
         let mut last = None;
-        for (count, (key, history)) in
-            self.keys.range_mut::<[u8], _>((from, Bound::Unbounded)).enumerate()
-        {
+        for (count, (key, history)) in self.keys.range_mut::<[u8], _>((from, Bound::Unbounded)).enumerate() {
             if count == budget.max(1) {
                 break;
             }
@@ -144,7 +144,8 @@ impl Index {
             }
             last = Some((count, key));
         }
-        let last = last.filter(|(count, _)| count + 1 == budget.max(1)).map(|(_, key)| Bytes::copy_from_slice(key));
+        let last =
+            last.filter(|(count, _)| count + 1 == budget.max(1)).map(|(_, key)| Bytes::copy_from_slice(key));
         for key in emptied {
             self.keys.remove(&key);
         }

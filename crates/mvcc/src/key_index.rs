@@ -193,7 +193,11 @@ impl Generation {
         let revisions = self.revisions();
         let later = (revisions.len() - 1 - place) as i64;
         let create_revision = self.create_revision;
-        Some(Seen { modified: revisions[place], create_revision, version: self.version.saturating_sub(later) })
+        Some(Seen {
+            modified: revisions[place],
+            create_revision,
+            version: self.version.saturating_sub(later),
+        })
     }
 
     fn drop_before(&mut self, place: usize) {

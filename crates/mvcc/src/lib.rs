@@ -19,8 +19,8 @@ mod read_view;
 mod record;
 mod restore;
 mod revision;
-pub mod watch;
 mod select;
+pub mod watch;
 mod write_txn;
 
 pub use compact::CompactProgress;

@@ -6,7 +6,7 @@ use backend::{Bucket, ReadTx};
 use bytes::Bytes;
 
 use crate::kv::Shared;
-use crate::{Error, RangeQuery, RangeResult, Revision, select};
+use crate::{Error, Event, RangeQuery, RangeResult, Revision, select};
 
 /// Reads the store while it is being written.
 #[derive(Clone)]
@@ -45,18 +45,20 @@ impl KvReader {
     /// # Errors
     /// [`Error::FutureRevision`], [`Error::Compacted`].
     pub fn view(&self, revision: i64) -> Result<View, Error> {
-        let current = self.shared.current();
-        let tx = self.backend.read();
-        let view = View {
-            shared: self.shared.clone(),
-            tx,
-            revision: if revision <= 0 { current } else { revision },
-            current,
-        };
-        if view.revision > current {
-            return Err(Error::FutureRevision);
+        loop {
+            let current = self.shared.current();
+            let tx = self.backend.read();
+            let at = if revision <= 0 { current } else { revision };
+            let view = View { shared: self.shared.clone(), tx, revision: at, current };
+            if at > current {
+                return Err(Error::FutureRevision);
+            }
+            match view.check() {
+                // Who asked for the current revision must not hear that it was overtaken by a compaction.
+                Err(_) if revision <= 0 => {}
+                checked => return checked.map(|()| view),
+            }
         }
-        view.check().map(|()| view)
     }
 
     /// Reads a range at the query's revision.
@@ -66,7 +68,7 @@ impl KvReader {
     pub fn range(&self, query: &RangeQuery) -> Result<RangeResult, Error> {
         loop {
             match self.view(query.revision).and_then(|view| view.range(query)) {
-                // Who asked for the current revision must not hear that it was overtaken by a compaction.
+                // Overtaken while reading, as in `view`.
                 Err(Error::Compacted) if query.revision <= 0 => {}
                 answer => return answer,
             }
@@ -98,17 +100,20 @@ impl View {
         Ok(result)
     }
 
-    /// The record of `key` as it was at revision `at`, not above this view's; none if the key did not exist then, or if
-    /// that is compacted.
+    /// Adds to `event` what the key was before it; nothing for a created key, and nothing if that is compacted.
     ///
     /// # Errors
     /// [`Error::Damaged`] when the record is missing.
-    pub(crate) fn record_at(&self, key: &[u8], at: i64) -> Result<Option<Bytes>, Error> {
-        let Some(seen) = self.shared.index.read().get(key, at) else { return Ok(None) };
-        if at < self.shared.compacted() {
-            return Ok(None);
+    pub(crate) fn fill_prev(&self, event: &mut Event) -> Result<(), Error> {
+        let before = event.mod_revision - 1;
+        if event.create_revision == event.mod_revision {
+            return Ok(());
         }
-        self.record(seen.modified).map(Some)
+        let seen = self.shared.index.read().get(&event.key, before);
+        if let Some(seen) = seen.filter(|_| before >= self.shared.compacted()) {
+            event.prev_kv = Some(self.record(seen.modified)?);
+        }
+        Ok(())
     }
 
     fn record(&self, revision: Revision) -> Result<Bytes, Error> {

@@ -14,7 +14,8 @@ pub(crate) fn decode(record: &Bytes, revision: Revision) -> Result<KeyValue, Err
 
 /// Reads a key of bucket `key`.
 pub(crate) fn decode_key(key: &[u8]) -> Result<RecordKey, Error> {
-    RecordKey::from_bytes(key).ok_or_else(|| Error::Damaged(format!("bucket key holds a malformed revision {key:02x?}")))
+    RecordKey::from_bytes(key)
+        .ok_or_else(|| Error::Damaged(format!("bucket key holds a malformed revision {key:02x?}")))
 }
 
 /// The record of a put.

@@ -50,7 +50,8 @@ pub(crate) fn open(backend: &mut Backend) -> Result<(Kv, Vec<(Bytes, i64)>), Err
 fn mark(backend: &Backend, key: &[u8]) -> Result<Option<i64>, Error> {
     let Some(value) = backend.get(Bucket::Meta, key)? else { return Ok(None) };
     let revision = Revision::from_bytes(&value);
-    let malformed = || Error::Damaged(format!("compaction mark {} is malformed", String::from_utf8_lossy(key)));
+    let malformed =
+        || Error::Damaged(format!("compaction mark {} is malformed", String::from_utf8_lossy(key)));
     revision.map(|revision| Some(revision.main)).ok_or_else(malformed)
 }
 

@@ -55,7 +55,8 @@ impl<'a> WriteTxn<'a> {
     /// [`Error::Damaged`] if the index holds a newer revision of the key, which no sound store does.
     pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Result<PutOutcome, Error> {
         let revision = self.next();
-        let (now, before) = self.shared.index.write().put(&key, revision).ok_or_else(|| not_newer(revision))?;
+        let (now, before) =
+            self.shared.index.write().put(&key, revision).ok_or_else(|| not_newer(revision))?;
         let Seen { create_revision, version, .. } = now;
         let kv = KeyValue { key, create_revision, mod_revision: revision.main, version, value, lease };
         let stored = record::of_put(&kv);
@@ -132,7 +133,8 @@ impl<'a> WriteTxn<'a> {
     /// [`Error::Damaged`] if there is none.
     pub fn record(&self, revision: Revision) -> Result<Bytes, Error> {
         let record = self.backend.get(Bucket::Key, &revision.to_bytes())?;
-        record.ok_or_else(|| Error::Damaged(format!("no record at revision {revision}, which the index knows")))
+        record
+            .ok_or_else(|| Error::Damaged(format!("no record at revision {revision}, which the index knows")))
     }
 
     /// The newest record of `key`, this txn's included; none if the key does not exist.

@@ -1,1 +1,13 @@
-//! Watching: from written revisions to the responses of watch streams.
+//! Watching: from written revisions to the responses of watch streams (formats 9.3).
+
+mod catch_up;
+mod hub;
+mod range_map;
+mod response;
+mod stream;
+mod watcher;
+
+pub use catch_up::CatchUp;
+pub use hub::{HubStats, WatchHub};
+pub use response::{Kind, Refusal, WatchOutput, split};
+pub use watcher::{StreamId, WatchId, WatchSpec};

@@ -1,0 +1,89 @@
+//! One watcher: what it wants and how far it is.
+
+use bytes::Bytes;
+
+use crate::index::KeyRange;
+use crate::{Event, EventKind};
+
+/// A watch stream, named by its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub u64);
+
+/// A watcher's number within its stream, as the client sees it.
+pub type WatchId = i64;
+
+/// What a client asks for when it creates a watcher.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchSpec {
+    /// The id wanted; 0: the next free one.
+    pub id: WatchId,
+    /// First key; empty: the least key there is.
+    pub key: Bytes,
+    /// First key behind the range; empty: only `key`; one zero byte: all keys from `key` on.
+    pub end: Bytes,
+    /// First revision wanted; 0: the next one to come.
+    pub start_revision: i64,
+    /// Leave out puts.
+    pub no_put: bool,
+    /// Leave out deletes.
+    pub no_delete: bool,
+    /// Send along each key's record before the change.
+    pub prev_kv: bool,
+    /// Big responses may be split.
+    pub fragment: bool,
+    /// Send an empty response now and then while nothing happens.
+    pub progress_notify: bool,
+}
+
+impl WatchSpec {
+    /// The watched keys; none if there can be none.
+    pub(super) fn range(&self) -> Option<KeyRange> {
+        let key = if self.key.is_empty() { Bytes::from_static(&[0]) } else { self.key.clone() };
+        let range = KeyRange::new(key, self.end.clone());
+        match &range {
+            KeyRange::Between(key, end) if key >= end => None,
+            _ => Some(range),
+        }
+    }
+}
+
+/// A watcher's number within the hub.
+pub(super) type Serial = u64;
+
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub stream: StreamId,
+    pub id: WatchId,
+    pub spec: WatchSpec,
+    pub range: KeyRange,
+    pub state: State,
+    /// No event was sent since the last periodic progress notice.
+    pub quiet: bool,
+}
+
+/// How far a watcher is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Gets events as they are written, if they are not below this revision.
+    Synced {
+        /// Lowest revision wanted.
+        from: i64,
+    },
+    /// Must read history, from this revision on.
+    Lagging {
+        /// Lowest revision not yet in the outbox.
+        next: i64,
+        /// The outbox is full; reading goes on when there is room.
+        blocked: bool,
+    },
+}
+
+impl Watcher {
+    /// Whether the filters let `event` through.
+    pub fn wants(&self, event: &Event) -> bool {
+        match event.kind {
+            EventKind::Put => !self.spec.no_put,
+            EventKind::Delete => !self.spec.no_delete,
+        }
+    }
+}
