@@ -4,12 +4,17 @@
 //! the log, around the consensus of [`raft`]. May touch: nothing; inputs come in, outputs go out. Must never: read a
 //! clock, do I/O, block. Test: `testdata/*.txt` (scripts); whole clusters in `sim`.
 
+mod compaction;
 mod input;
+mod node;
 mod output;
+mod proposals;
+mod reads;
 
 pub use input::{Input, Proposal};
-pub use output::{Output, PeerStatus, Persist, ProposalError, ReadState, Status};
-pub use raft::{Restored, Role, SoftState};
+pub use node::Node;
+pub use output::{Output, PeerStatus, ProposalError, ReadState, Status};
+pub use raft::{Persist, Restored, Role, SoftState};
 
 use raft::{Index, MemberId};
 
@@ -48,35 +53,5 @@ impl Config {
             catch_up_entries: 5000,
             apply_gap_max: 5000,
         }
-    }
-}
-
-/// A member's brain: [`Input`]s in, [`Output`]s out.
-#[derive(Debug)]
-pub struct Node {
-    config: Config,
-}
-
-impl Node {
-    /// A node as it was left on disk.
-    ///
-    /// # Errors
-    /// If what was restored does not fit together.
-    pub fn new(config: Config, _restored: Restored) -> Result<Node, raft::Error> {
-        Ok(Node { config })
-    }
-
-    /// Takes one input in.
-    pub fn step(&mut self, _input: Input) {}
-
-    /// Everything to be done now, after any number of inputs.
-    pub fn take_output(&mut self) -> Output {
-        Output::default()
-    }
-
-    /// A picture of the node.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status { id: self.config.id, ..Status::default() }
     }
 }

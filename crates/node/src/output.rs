@@ -1,24 +1,6 @@
 //! Everything a node can ask for.
 
-use raft::{ConfState, Entry, HardState, Index, MemberId, Message, Role, Snapshot, SoftState, Term};
-
-/// One write to the WAL. Writes go out in the order of `seq`; each is answered by [`crate::Input::Persisted`]
-/// (answering the newest of several is enough).
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Persist {
-    /// Number of this write, growing by one.
-    pub seq: u64,
-    /// New hard state, if it changed.
-    pub hard_state: Option<HardState>,
-    /// Entries to append; the first may overwrite what the file holds at that index.
-    pub entries: Vec<Entry>,
-    /// A snapshot received from the leader: save it (file, then WAL record) before the hard state.
-    pub snapshot: Option<Snapshot>,
-    /// False if losing this write does no harm (only the commit index moved, or nothing at all).
-    pub must_sync: bool,
-    /// To be sent when this write, and all before it, are on disk.
-    pub send: Vec<Message>,
-}
+use raft::{ConfState, Entry, Index, MemberId, Message, Persist, Role, Snapshot, SoftState, Term};
 
 /// The read batch `id` may be served once `index` is applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +26,7 @@ pub enum ProposalError {
     Stopped,
 }
 
-/// What has to be done now. Handle `restore` before `apply`.
+/// What has to be done now. Hand `persist` to the WAL before `apply` to the store, and `restore` before `apply`.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Output {
     /// To be written to the WAL.

@@ -6,10 +6,24 @@
 //! random source of its own, do I/O, iterate a map of random order, or let a promise leave before it is on disk.
 //! Test: `testdata/*.txt` (scripts), `tests/cluster.rs` (random clusters with faults), `tests/differential.rs`.
 
+mod confchange;
+mod config;
+mod log;
 mod message;
+mod quorum;
+mod raft;
+mod random;
+mod read_index;
+mod ready;
+mod role;
+mod tracker;
 mod types;
+mod unstable;
 
+pub use config::Config;
 pub use message::{CAMPAIGN_TRANSFER, Message, MessageKind};
+pub use raft::{PeerProgress, ProposeError, Raft};
+pub use ready::{Persist, Ready};
 pub use types::{
     ConfChange, ConfChangeKind, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, MemberId,
     ReadState, Restored, Role, Snapshot, SoftState, Term, Transition,

@@ -1,0 +1,88 @@
+//! Proposals on their way in: held while no leader is known, batched, refused when apply cannot keep up.
+
+use std::collections::VecDeque;
+
+use raft::{ConfChange, Entry, EntryKind, ProposeError, Raft, Role};
+
+use crate::{Proposal, ProposalError};
+
+/// Proposals held at once while no leader is known.
+const HELD_MAX: usize = 5000;
+
+#[derive(Debug)]
+struct Held {
+    id: u64,
+    entry: Entry,
+    /// Tick by which a leader must be known.
+    deadline: u64,
+}
+
+/// Waiting proposals, oldest first.
+#[derive(Default, Debug)]
+pub(crate) struct Proposals {
+    held: VecDeque<Held>,
+    failed: Vec<(u64, ProposalError)>,
+}
+
+impl Proposals {
+    pub(crate) fn add(&mut self, proposal: Proposal, deadline: u64) {
+        let Proposal { id, data } = proposal;
+        self.hold(id, Entry { data, ..Entry::default() }, deadline);
+    }
+
+    pub(crate) fn add_conf_change(&mut self, id: u64, change: &ConfChange, deadline: u64) {
+        let entry = Entry { kind: EntryKind::ConfChange, data: change.encode(), ..Entry::default() };
+        self.hold(id, entry, deadline);
+    }
+
+    fn hold(&mut self, id: u64, entry: Entry, deadline: u64) {
+        if self.held.len() >= HELD_MAX {
+            return self.fail(id, ProposalError::TooManyRequests);
+        }
+        self.held.push_back(Held { id, entry, deadline });
+    }
+
+    pub(crate) fn fail(&mut self, id: u64, why: ProposalError) {
+        self.failed.push((id, why));
+    }
+
+    pub(crate) fn take_failed(&mut self) -> Vec<(u64, ProposalError)> {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// Gives up on what waited for a leader too long.
+    pub(crate) fn expire(&mut self, now: u64) {
+        while self.held.front().is_some_and(|held| held.deadline <= now) {
+            if let Some(held) = self.held.pop_front() {
+                self.fail(held.id, ProposalError::NoLeader);
+            }
+        }
+    }
+
+    /// Proposes all that waits as one batch, if a leader is known.
+    pub(crate) fn flush(&mut self, raft: &mut Raft) {
+        if self.held.is_empty() || raft.soft_state().leader.is_none() {
+            return;
+        }
+        let leads = raft.soft_state().role == Role::Leader;
+        let mut conf_change_taken = leads && raft.conf_change_pending();
+        let (mut ids, mut batch) = (Vec::with_capacity(self.held.len()), Vec::with_capacity(self.held.len()));
+        for Held { id, entry, .. } in self.held.drain(..) {
+            // Consensus would put an empty entry in its place and the proposer would wait in vain.
+            if entry.changes_members() && std::mem::replace(&mut conf_change_taken, leads) {
+                self.failed.push((id, ProposalError::ConfChangePending));
+                continue;
+            }
+            ids.push(id);
+            batch.push(entry);
+        }
+        if let Err(why) = raft.propose(batch) {
+            let why = match why {
+                ProposeError::NoLeader => ProposalError::NoLeader,
+                ProposeError::TooMuchUncommitted => ProposalError::TooManyRequests,
+                ProposeError::Transferring | ProposeError::NotMember => ProposalError::Dropped,
+            };
+            self.failed.extend(ids.into_iter().map(|id| (id, why)));
+        }
+    }
+}
