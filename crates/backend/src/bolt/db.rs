@@ -1,0 +1,293 @@
+//! The open file: created or read on open, then changed by one commit after the other.
+//!
+//! A commit writes new pages where nobody looks, syncs, writes the meta page of its turn, syncs. Until the second sync
+//! the other meta page still names the state before.
+
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use disk::{Disk, File, Lock, Map, Open};
+
+use super::check::used_pages;
+use super::freelist::{Extent, Freelist};
+use super::meta::Meta;
+use super::page::{FREELIST, Header, LEAF, PageId};
+use super::snapshot::{Pages, Readers, Snapshot};
+use super::tx::{Finished, NewPage, Tx};
+use super::vacuum::{Vacuum, VacuumRequest};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::schema::Bucket;
+
+const FILE_MODE: u32 = 0o600;
+/// Where a new file is made before it gets its name. Go etcd clears such names away.
+const NEW_FILE: &str = "db.tmp.new";
+const MAP_STEP: u64 = 1 << 30;
+/// Buffers and bytes of one vectored write.
+const RUN_PAGES: usize = 1024;
+
+/// How the file is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Page size in bytes of a file created here (a power of two, 1024 to 65536); an existing file keeps its own.
+    pub page_size: u32,
+    /// The file grows by this much beyond what it needs.
+    pub growth_bytes: u64,
+    /// The smallest mapping; it doubles as the file grows.
+    pub map_min_bytes: u64,
+    /// Skip every sync (`--unsafe-no-fsync`).
+    pub unsafe_no_sync: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { page_size: 4096, growth_bytes: 16 << 20, map_min_bytes: 256 << 20, unsafe_no_sync: false }
+    }
+}
+
+/// The file, open for writing.
+pub struct Db {
+    file: Arc<dyn File>,
+    file_len: u64,
+    map: Map,
+    opts: Options,
+    readers: Readers,
+    freelist: Freelist,
+    snapshot: Arc<Snapshot>,
+    vacuum: Option<Vacuum>,
+    vacuum_request: Arc<VacuumRequest>,
+    /// Set while a commit runs; stays set if it fails.
+    poisoned: bool,
+}
+
+impl Db {
+    pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, opts: Options) -> Result<Db, Error> {
+        let file = open_locked(&*disk, path, &opts)?;
+        let meta = Meta::read(&*file, path)?;
+        let file_len = file.len().map_err(Error::disk("read the length of the bolt file"))?;
+        meta.check(file_len)?;
+        let needed = meta.hwm * u64::from(meta.page_size);
+        let map = file.map(map_len(needed, &opts)).map_err(Error::disk("map the bolt file"))?;
+        let readers = Readers::default();
+        let pages = Pages::new(map.clone(), &meta, &readers);
+        let freelist = rebuild_freelist(&pages, &meta)?;
+        let snapshot = Arc::new(Snapshot::new(pages, meta, file.clone(), freelist.free_pages())?);
+        Ok(Db {
+            file,
+            file_len,
+            map,
+            opts,
+            readers,
+            freelist,
+            snapshot,
+            vacuum: None,
+            vacuum_request: Arc::default(),
+            poisoned: false,
+        })
+    }
+
+    /// Creates the buckets that are missing, as etcd does on every start.
+    pub(crate) fn create_buckets(&mut self) -> Result<(), Error> {
+        let missing = |bucket: &Bucket| self.snapshot.root(*bucket).is_none();
+        let missing: Vec<Bucket> = Bucket::ALL.into_iter().filter(missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.transaction(|tx| {
+            for bucket in missing {
+                tx.bucket(bucket);
+            }
+            Ok(None)
+        })?;
+        Ok(())
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.clone()
+    }
+
+    pub(crate) fn vacuum_request(&self) -> Arc<VacuumRequest> {
+        self.vacuum_request.clone()
+    }
+
+    /// Commits all changes of a layer, and a step of a defragmentation if one is wanted.
+    pub(crate) fn commit_layer(&mut self, layer: &Layer) -> Result<Arc<Snapshot>, Error> {
+        let vacuum = self.next_vacuum();
+        self.transaction(|tx| {
+            for bucket in Bucket::ALL {
+                layer.for_each_change(bucket, |key, value| match value {
+                    Some(value) => tx.put(bucket, key.clone(), value.clone()),
+                    None => tx.delete(bucket, key),
+                })?;
+            }
+            vacuum.map_or(Ok(None), |vacuum| vacuum.step(tx))
+        })
+    }
+
+    /// Commits a step of a defragmentation; `None` if none is wanted.
+    pub(crate) fn commit_vacuum_step(&mut self) -> Result<Option<Arc<Snapshot>>, Error> {
+        let Some(vacuum) = self.next_vacuum() else { return Ok(None) };
+        self.transaction(|tx| vacuum.step(tx)).map(Some)
+    }
+
+    fn next_vacuum(&mut self) -> Option<Vacuum> {
+        if !self.vacuum_request.running() {
+            return None;
+        }
+        Some(self.vacuum.take().unwrap_or_else(|| Vacuum::plan(self.snapshot.meta.hwm, &self.freelist)))
+    }
+
+    fn transaction(
+        &mut self,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<Option<Vacuum>, Error>,
+    ) -> Result<Arc<Snapshot>, Error> {
+        if std::mem::replace(&mut self.poisoned, true) {
+            return Err(Error::Poisoned);
+        }
+        let base = self.snapshot.clone();
+        self.freelist.release(&self.readers.pinned())?;
+        self.freelist.low_first = false;
+        let mut tx = Tx::new(base.clone(), &mut self.freelist);
+        self.vacuum = change(&mut tx)?;
+        let Finished { pages, meta } = tx.finish()?;
+        self.write(pages, &meta)?;
+        let free = self.freelist.free_pages();
+        let pages = Pages::new(self.map.clone(), &meta, &self.readers);
+        self.snapshot = Arc::new(Snapshot::new(pages, meta, self.file.clone(), free)?);
+        if self.vacuum_request.running() {
+            self.cut_file(base.meta.hwm.max(meta.hwm))?;
+        }
+        self.poisoned = false;
+        Ok(self.snapshot())
+    }
+
+    /// Brings a finished transaction to the disk: grow, pages, sync, meta, sync.
+    fn write(&mut self, mut pages: Vec<NewPage>, meta: &Meta) -> Result<(), Error> {
+        let page_size = u64::from(meta.page_size);
+        let needed = meta.hwm * page_size;
+        if needed > self.file_len {
+            let len = needed + page_size + self.opts.growth_bytes;
+            self.file.set_len(len).map_err(Error::disk("grow the bolt file"))?;
+            self.sync("sync the grown bolt file")?;
+            self.file_len = len;
+        }
+        pages.sort_unstable_by_key(|(id, _)| *id);
+        for run in runs(&pages, page_size) {
+            let slices: Vec<IoSlice<'_>> = run.iter().map(|(_, image)| IoSlice::new(image)).collect();
+            let offset = run.first().map_or(0, |(id, _)| id * page_size);
+            self.file
+                .write_vectored_at(&slices, offset)
+                .map_err(Error::disk("write pages of the bolt file"))?;
+        }
+        if !pages.is_empty() {
+            self.sync("sync the pages of the bolt file")?;
+        }
+        let (slot, image) = (meta.slot(), meta.page(meta.slot()));
+        self.file.write_at(&image, slot * page_size).map_err(Error::disk("write the meta page"))?;
+        self.sync("sync the meta page")?;
+        if needed > self.map.len() {
+            self.map =
+                self.file.map(map_len(needed, &self.opts)).map_err(Error::disk("map the grown bolt file"))?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self, doing: &'static str) -> Result<(), Error> {
+        if self.opts.unsafe_no_sync { Ok(()) } else { self.file.sync().map_err(Error::disk(doing)) }
+    }
+
+    /// While defragmenting: cuts what neither of the two meta pages needs, and ends when there is nothing more to do.
+    fn cut_file(&mut self, pages: PageId) -> Result<(), Error> {
+        let len = pages * u64::from(self.snapshot.meta.page_size);
+        let draining = !matches!(self.vacuum, Some(Vacuum::Sweep { .. }));
+        if draining && len < self.file_len {
+            self.file.set_len(len).map_err(Error::disk("cut the bolt file"))?;
+            self.sync("sync the cut bolt file")?;
+            self.file_len = len;
+        }
+        if self.vacuum.is_none() {
+            self.vacuum_request.finish();
+        }
+        Ok(())
+    }
+}
+
+fn open_locked(disk: &dyn Disk, path: &Path, opts: &Options) -> Result<Arc<dyn File>, Error> {
+    let exists = disk.exists(path);
+    let new_path = path.with_file_name(NEW_FILE);
+    let opened = if exists { path } else { &new_path };
+    let how = if exists { Open::write() } else { Open::create(FILE_MODE) };
+    let file = disk.open(opened, how).map_err(Error::disk("open the bolt file"))?;
+    if !file.lock(Lock::Flock).map_err(Error::disk("lock the bolt file"))? {
+        return Err(Error::Locked(PathBuf::from(path)));
+    }
+    let empty = exists && file.len().map_err(Error::disk("read the length of the bolt file"))? == 0;
+    if !exists || empty {
+        let image = new_file(opts.page_size);
+        file.set_len(image.len() as u64).map_err(Error::disk("create the bolt file"))?;
+        file.write_at(&image, 0).map_err(Error::disk("create the bolt file"))?;
+        file.sync().map_err(Error::disk("create the bolt file"))?;
+    }
+    if !exists {
+        disk.rename(&new_path, path).map_err(Error::disk("name the new bolt file"))?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        disk.sync_dir(dir).map_err(Error::disk("sync the directory of the bolt file"))?;
+    }
+    Ok(file)
+}
+
+/// A file without buckets: two metas, an empty freelist, an empty root leaf.
+fn new_file(page_size: u32) -> Vec<u8> {
+    let meta = Meta { page_size, root: 3, sequence: 0, freelist: 2, hwm: 4, txid: 0 };
+    let mut image = meta.page(0);
+    image.extend_from_slice(&Meta { txid: 1, ..meta }.page(1));
+    for (id, flags) in [(2, FREELIST), (3, LEAF)] {
+        let start = image.len();
+        image.resize(start + page_size as usize, 0);
+        Header { id, flags, count: 0, overflow: 0 }.write(&mut image[start..]);
+    }
+    image
+}
+
+/// All pages that are not part of the tree are free.
+fn rebuild_freelist(pages: &Pages, meta: &Meta) -> Result<Freelist, Error> {
+    let used = used_pages(pages, meta)?;
+    let mut freelist = Freelist::default();
+    let mut page = 2;
+    while page < meta.hwm {
+        let start = page;
+        while page < meta.hwm && !used.contains(page) {
+            page += 1;
+        }
+        if page > start {
+            freelist.add(Extent { start, pages: page - start })?;
+        }
+        page += 1;
+    }
+    Ok(freelist)
+}
+
+/// Doubling up to a gigabyte, then in gigabytes.
+fn map_len(needed: u64, opts: &Options) -> u64 {
+    let wanted = needed.max(opts.map_min_bytes).max(1);
+    if wanted <= MAP_STEP { wanted.next_power_of_two() } else { wanted.next_multiple_of(MAP_STEP) }
+}
+
+/// Cuts sorted pages into runs that lie side by side in the file.
+fn runs(pages: &[NewPage], page_size: u64) -> impl Iterator<Item = &[NewPage]> {
+    let mut rest = pages;
+    std::iter::from_fn(move || {
+        let mut end = 1.min(rest.len());
+        while end < rest.len().min(RUN_PAGES) {
+            let (before, image) = &rest[end - 1];
+            if before + image.len() as u64 / page_size != rest[end].0 {
+                break;
+            }
+            end += 1;
+        }
+        let (run, others) = rest.split_at(end);
+        rest = others;
+        (!run.is_empty()).then_some(run)
+    })
+}
