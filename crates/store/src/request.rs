@@ -1,0 +1,278 @@
+//! From entry data to a request. formats 4.1 to 4.3.
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use prost::encoding::{WireType, decode_key, decode_varint};
+use proto::etcdserverpb as pb;
+use proto::membershippb as mpb;
+
+use crate::Member;
+use crate::auth::Identity;
+use crate::record::parse_hex_id;
+
+/// A decoded entry.
+pub(crate) struct Request {
+    /// Whom to answer.
+    pub id: u64,
+    user: String,
+    auth_revision: u64,
+    pub kind: Kind,
+}
+
+/// What is asked for.
+pub(crate) enum Kind {
+    Put(pb::PutRequest),
+    Range(pb::RangeRequest),
+    DeleteRange(pb::DeleteRangeRequest),
+    Txn(pb::TxnRequest),
+    Compaction(pb::CompactionRequest),
+    LeaseGrant(pb::LeaseGrantRequest),
+    LeaseRevoke(pb::LeaseRevokeRequest),
+    LeaseCheckpoint(pb::LeaseCheckpointRequest),
+    Alarm(pb::AlarmRequest),
+    AuthEnable,
+    AuthDisable,
+    AuthStatus,
+    Authenticate(pb::InternalAuthenticateRequest),
+    UserAdd(pb::AuthUserAddRequest),
+    UserDelete(pb::AuthUserDeleteRequest),
+    UserGet(pb::AuthUserGetRequest),
+    UserChangePassword(pb::AuthUserChangePasswordRequest),
+    UserGrantRole(pb::AuthUserGrantRoleRequest),
+    UserRevokeRole(pb::AuthUserRevokeRoleRequest),
+    UserList,
+    RoleList,
+    RoleAdd(pb::AuthRoleAddRequest),
+    RoleDelete(pb::AuthRoleDeleteRequest),
+    RoleGet(pb::AuthRoleGetRequest),
+    RoleGrantPermission(pb::AuthRoleGrantPermissionRequest),
+    RoleRevokePermission(pb::AuthRoleRevokePermissionRequest),
+    ClusterVersionSet(mpb::ClusterVersionSetRequest),
+    MemberAttrSet(mpb::ClusterMemberAttrSetRequest),
+    DowngradeInfoSet(mpb::DowngradeInfoSetRequest),
+    /// Tests of etcd only: does nothing.
+    DowngradeVersionTest,
+}
+
+impl Request {
+    /// Decodes entry data; keys and values become slices of it.
+    ///
+    /// # Errors
+    /// Says why no member can execute the entry.
+    pub fn decode(data: &Bytes) -> Result<Self, String> {
+        if let Some(put) = decode_put(data) {
+            return Ok(put);
+        }
+        match pb::InternalRaftRequest::decode(data.clone()) {
+            Ok(request) => Self::from_internal(request),
+            // 3.5 wrote some requests in the form of the v2 API.
+            Err(error) => match pb::Request::decode(data.clone()) {
+                Ok(v2) if v2.method.is_some() => Self::from_v2(&v2),
+                _ => Err(format!("entry does not decode: {error}")),
+            },
+        }
+    }
+
+    /// On whose behalf.
+    pub fn who(&self) -> Identity<'_> {
+        Identity { user: &self.user, revision: self.auth_revision }
+    }
+
+    fn from_internal(mut r: pb::InternalRaftRequest) -> Result<Self, String> {
+        let has_header = r.header.is_some();
+        let header = r.header.take().unwrap_or_default();
+        let id = if r.id != 0 { r.id } else { header.id };
+        if let Some(v2) = r.v2.take() {
+            return Self::from_v2(&v2);
+        }
+        if id == 0 && !has_header {
+            return Err("entry has neither header nor id".to_owned());
+        }
+        let kind = Kind::of(r).ok_or("entry holds no request this version knows")?;
+        Ok(Self { id, user: header.username, auth_revision: header.auth_revision, kind })
+    }
+
+    /// Publication of a member and the cluster version, as members of 3.5 proposed them.
+    fn from_v2(r: &pb::Request) -> Result<Self, String> {
+        let (method, path) = (r.method(), r.path());
+        let kind = match path.strip_prefix("/0/members/").and_then(|rest| rest.strip_suffix("/attributes")) {
+            Some(id) if method == "PUT" => {
+                let member_id =
+                    parse_hex_id(id).ok_or_else(|| format!("v2 request names no member: {path:?}"))?;
+                let attributes: Member = serde_json::from_str(r.val())
+                    .map_err(|e| format!("v2 request holds malformed attributes: {e}"))?;
+                let member_attributes =
+                    Some(mpb::Attributes { name: attributes.name, client_urls: attributes.client_urls });
+                Kind::MemberAttrSet(mpb::ClusterMemberAttrSetRequest { member_id, member_attributes })
+            }
+            None if method == "PUT" && path == "/0/version" => {
+                Kind::ClusterVersionSet(mpb::ClusterVersionSetRequest { ver: r.val().to_owned() })
+            }
+            _ => return Err(format!("v2 request is not supported: {method} {path:?}")),
+        };
+        Ok(Self { id: r.id(), user: String::new(), auth_revision: 0, kind })
+    }
+}
+
+impl Kind {
+    /// The one field that is set; several: the first in etcd's order of dispatch.
+    fn of(r: pb::InternalRaftRequest) -> Option<Self> {
+        let membership = (r.cluster_version_set.map(Kind::ClusterVersionSet))
+            .or_else(|| r.cluster_member_attr_set.map(Kind::MemberAttrSet))
+            .or_else(|| r.downgrade_info_set.map(Kind::DowngradeInfoSet))
+            .or_else(|| r.downgrade_version_test.map(|_| Kind::DowngradeVersionTest));
+        membership
+            .or_else(|| r.range.map(Kind::Range))
+            .or_else(|| r.put.map(Kind::Put))
+            .or_else(|| r.delete_range.map(Kind::DeleteRange))
+            .or_else(|| r.txn.map(Kind::Txn))
+            .or_else(|| r.compaction.map(Kind::Compaction))
+            .or_else(|| r.lease_grant.map(Kind::LeaseGrant))
+            .or_else(|| r.lease_revoke.map(Kind::LeaseRevoke))
+            .or_else(|| r.lease_checkpoint.map(Kind::LeaseCheckpoint))
+            .or_else(|| r.alarm.map(Kind::Alarm))
+            .or_else(|| r.authenticate.map(Kind::Authenticate))
+            .or_else(|| r.auth_enable.map(|_| Kind::AuthEnable))
+            .or_else(|| r.auth_disable.map(|_| Kind::AuthDisable))
+            .or_else(|| r.auth_status.map(|_| Kind::AuthStatus))
+            .or_else(|| r.auth_user_add.map(Kind::UserAdd))
+            .or_else(|| r.auth_user_delete.map(Kind::UserDelete))
+            .or_else(|| r.auth_user_change_password.map(Kind::UserChangePassword))
+            .or_else(|| r.auth_user_grant_role.map(Kind::UserGrantRole))
+            .or_else(|| r.auth_user_get.map(Kind::UserGet))
+            .or_else(|| r.auth_user_revoke_role.map(Kind::UserRevokeRole))
+            .or_else(|| r.auth_role_add.map(Kind::RoleAdd))
+            .or_else(|| r.auth_role_grant_permission.map(Kind::RoleGrantPermission))
+            .or_else(|| r.auth_role_get.map(Kind::RoleGet))
+            .or_else(|| r.auth_role_revoke_permission.map(Kind::RoleRevokePermission))
+            .or_else(|| r.auth_role_delete.map(Kind::RoleDelete))
+            .or_else(|| r.auth_user_list.map(|_| Kind::UserList))
+            .or_else(|| r.auth_role_list.map(|_| Kind::RoleList))
+    }
+}
+
+/// The common case without the wide message: a header and one put, nothing else. Anything unusual: `None`.
+fn decode_put(data: &Bytes) -> Option<Request> {
+    const ID: u32 = 1;
+    const PUT: u32 = 4;
+    const HEADER: u32 = 100;
+    let mut rest = data.clone();
+    let (mut id, mut header, mut put) = (0, None, None);
+    while rest.has_remaining() {
+        match decode_key(&mut rest).ok()? {
+            (ID, WireType::Varint) => id = decode_varint(&mut rest).ok()?,
+            (PUT, WireType::LengthDelimited) if put.is_none() => {
+                put = Some(pb::PutRequest::decode(field(&mut rest)?).ok()?);
+            }
+            (HEADER, WireType::LengthDelimited) if header.is_none() => {
+                header = Some(pb::RequestHeader::decode(field(&mut rest)?).ok()?);
+            }
+            _ => return None,
+        }
+    }
+    let header = header?;
+    let id = if id != 0 { id } else { header.id };
+    Some(Request { id, user: header.username, auth_revision: header.auth_revision, kind: Kind::Put(put?) })
+}
+
+fn field(rest: &mut Bytes) -> Option<Bytes> {
+    let len = usize::try_from(decode_varint(rest).ok()?).ok()?;
+    (len <= rest.len()).then(|| rest.split_to(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn internal(id: u64) -> pb::InternalRaftRequest {
+        let header = Some(pb::RequestHeader { id, username: "u".into(), auth_revision: 3 });
+        pb::InternalRaftRequest { header, ..Default::default() }
+    }
+
+    fn decode(r: &pb::InternalRaftRequest) -> Result<Request, String> {
+        Request::decode(&r.encode_to_vec().into())
+    }
+
+    #[test]
+    fn keys_and_values_of_a_put_are_slices_of_the_entry() {
+        let mut r = internal(7);
+        r.put = Some(pb::PutRequest { key: "key".into(), value: vec![5; 1000].into(), ..Default::default() });
+        let data = Bytes::from(r.encode_to_vec());
+        let request = Request::decode(&data).unwrap();
+        assert_eq!((request.id, request.who()), (7, Identity { user: "u", revision: 3 }));
+        let Kind::Put(put) = request.kind else { panic!("not a put") };
+        assert!(data.as_ptr_range().contains(&put.value.as_ptr()));
+        assert!(data.as_ptr_range().contains(&put.key.as_ptr()));
+    }
+
+    #[test]
+    fn the_short_way_and_the_long_way_read_the_same_put() {
+        let mut r = internal(7);
+        r.id = 9;
+        r.put = Some(pb::PutRequest {
+            key: "k".into(),
+            value: "v".into(),
+            lease: -3,
+            prev_kv: true,
+            ignore_value: true,
+            ignore_lease: true,
+        });
+        let short = decode_put(&r.encode_to_vec().into()).unwrap();
+        let long = Request::from_internal(r.clone()).unwrap();
+        let (Kind::Put(a), Kind::Put(b)) = (&short.kind, &long.kind) else { panic!("not puts") };
+        assert_eq!((short.id, short.who(), a), (long.id, long.who(), b));
+        assert_eq!(short.id, 9);
+        r.txn = Some(pb::TxnRequest::default());
+        assert!(decode_put(&r.encode_to_vec().into()).is_none());
+    }
+
+    #[test]
+    fn membership_requests_go_before_all_others() {
+        let mut r = internal(7);
+        r.put = Some(pb::PutRequest::default());
+        r.downgrade_info_set = Some(mpb::DowngradeInfoSetRequest { enabled: true, ver: "3.6.0".into() });
+        assert!(matches!(decode(&r).unwrap().kind, Kind::DowngradeInfoSet(_)));
+    }
+
+    #[test]
+    fn entries_nobody_can_execute_are_refused() {
+        let no_kind = decode(&internal(7)).err().unwrap();
+        assert!(no_kind.contains("no request"), "{no_kind}");
+        let nobody =
+            pb::InternalRaftRequest { range: Some(pb::RangeRequest::default()), ..Default::default() };
+        let no_header = decode(&nobody).err().unwrap();
+        assert!(no_header.contains("neither header nor id"), "{no_header}");
+        assert!(Request::decode(&Bytes::from_static(b"\xff\xff")).is_err());
+    }
+
+    #[test]
+    fn requests_in_the_form_of_3_5_are_understood_bare_and_wrapped() {
+        let publication = pb::Request {
+            id: Some(12),
+            method: Some("PUT".into()),
+            path: Some("/0/members/23c1e410bf81210/attributes".into()),
+            val: Some(r#"{"name":"n","clientURLs":["http://c:1"]}"#.into()),
+            ..Default::default()
+        };
+        let wrapped = pb::InternalRaftRequest { v2: Some(publication.clone()), ..Default::default() };
+        for data in [publication.encode_to_vec(), wrapped.encode_to_vec()] {
+            let request = Request::decode(&data.into()).unwrap();
+            assert_eq!(request.id, 12);
+            let Kind::MemberAttrSet(set) = request.kind else { panic!("not a publication") };
+            assert_eq!(set.member_id, 0x23c_1e41_0bf8_1210);
+            let attributes = set.member_attributes.unwrap();
+            assert_eq!((attributes.name.as_str(), attributes.client_urls.len()), ("n", 1));
+        }
+        let version = pb::Request {
+            id: Some(13),
+            method: Some("PUT".into()),
+            path: Some("/0/version".into()),
+            val: Some("3.5.0".into()),
+            ..Default::default()
+        };
+        let request = Request::decode(&version.encode_to_vec().into()).unwrap();
+        assert!(matches!(request.kind, Kind::ClusterVersionSet(v) if v.ver == "3.5.0"));
+        let other = pb::Request { path: Some("/1/x".into()), ..version };
+        assert!(Request::decode(&other.encode_to_vec().into()).is_err());
+    }
+}
