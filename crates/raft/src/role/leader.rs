@@ -159,11 +159,12 @@ impl Raft {
             request.from = self.id;
         }
         let committed = self.log.committed;
+        if !self.log.matches(committed, self.term) {
+            // What was acknowledged in earlier terms may lie beyond, also for a single voter that was started again.
+            return self.reads.postpone(request);
+        }
         if self.is_single_voter() {
             return self.answer_read(Pending { request, index: committed });
-        }
-        if !self.log.matches(committed, self.term) {
-            return self.reads.postpone(request);
         }
         self.reads.push(request, committed);
         self.send_heartbeats();
