@@ -9,6 +9,8 @@ use bytes::Bytes;
 use crate::Revision;
 use crate::key_index::{KeyIndex, Seen};
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// A set of neighbouring keys, in etcd's way of saying it (formats 9.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyRange {
@@ -40,7 +42,7 @@ impl KeyRange {
         }
     }
 
-    fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    fn bounds(&self) -> Option<Bounds<'_>> {
         match self {
             KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
             // A map refuses a range whose end comes before its start.

@@ -141,7 +141,13 @@ impl KeyIndex {
     /// one) and the place in it of its newest revision not above `at`.
     fn needed(&self, at: i64) -> (usize, Option<usize>) {
         let closed = self.closed();
-        let generation = closed.partition_point(|g| g.last().is_some_and(|tombstone| tombstone.main < at));
+        let begun = |generation: usize| closed.get(generation).unwrap_or(&self.open).first_main() <= at;
+        let mut generation =
+            closed.partition_point(|g| g.last().is_some_and(|tombstone| tombstone.main < at));
+        // One txn may delete a key and put it again. etcd then drops the put's record, which its index still names.
+        while generation < closed.len() && begun(generation + 1) {
+            generation += 1;
+        }
         (generation, closed.get(generation).unwrap_or(&self.open).place(at))
     }
 
@@ -207,5 +213,102 @@ impl Generation {
             _ if place > 0 => self.revisions = Revisions::Many(rest.to_vec()),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Puts at 2, 4 and 6, deleted at 8; put at 10, deleted at 12; put at 14.
+    fn three_lives() -> KeyIndex {
+        let mut index = KeyIndex::restored(2, 1, Revision::new(2, 0));
+        for main in [4, 6] {
+            assert!(index.put(Revision::new(main, 0)));
+        }
+        assert!(index.tombstone(Revision::new(8, 0)));
+        assert!(index.put(Revision::new(10, 0)));
+        assert!(index.tombstone(Revision::new(12, 0)));
+        assert!(index.put(Revision::new(14, 0)));
+        index
+    }
+
+    fn seen(index: &KeyIndex, at: i64) -> Option<(i64, i64, i64)> {
+        index.get(at).map(|seen| (seen.modified.main, seen.create_revision, seen.version))
+    }
+
+    #[test]
+    fn a_key_is_seen_as_it_was_at_each_revision() {
+        let index = three_lives();
+        let expected = [
+            (1, None),
+            (2, Some((2, 2, 1))),
+            (3, Some((2, 2, 1))),
+            (5, Some((4, 2, 2))),
+            (7, Some((6, 2, 3))),
+            (8, None),
+            (9, None),
+            (11, Some((10, 10, 1))),
+            (13, None),
+            (99, Some((14, 14, 1))),
+        ];
+        for (at, expected) in expected {
+            assert_eq!(seen(&index, at), expected, "at {at}");
+        }
+    }
+
+    #[test]
+    fn compaction_keeps_what_later_reads_need_and_the_tombstone_at_its_own_revision() {
+        // The compaction, what it keeps for reads at it, what a hash counts as kept.
+        let expected = [
+            (1, None, None),
+            (2, Some(2), Some(2)),
+            (5, Some(4), Some(4)),
+            (8, Some(8), None),
+            (9, None, None),
+            (12, Some(12), None),
+            (13, None, None),
+            (20, Some(14), Some(14)),
+        ];
+        for (at, kept, hashed) in expected {
+            let mut index = three_lives();
+            assert_eq!(index.keep(at).map(|kept| kept.main), hashed, "at {at}");
+            assert_eq!(index.compact(at).map(|kept| kept.main), kept, "at {at}");
+            for later in at..20 {
+                assert_eq!(seen(&index, later), seen(&three_lives(), later), "at {later} after {at}");
+            }
+            assert!(!index.holds(Revision::new(2, 0)) || at <= 2);
+        }
+    }
+
+    #[test]
+    fn a_deleted_key_leaves_the_index_with_the_compaction_behind_its_tombstone() {
+        let mut index = KeyIndex::restored_tombstone(Revision::new(8, 0));
+        index.compact(8);
+        assert!(!index.is_empty());
+        index.compact(9);
+        assert!(index.is_empty());
+    }
+
+    #[test]
+    fn a_key_deleted_and_put_again_by_one_txn_survives_compaction_there() {
+        let mut index = KeyIndex::restored(2, 1, Revision::new(2, 0));
+        assert!(index.tombstone(Revision::new(5, 0)));
+        assert!(index.put(Revision::new(5, 1)));
+        assert_eq!(index.keep(5), Some(Revision::new(5, 1)));
+        assert_eq!(index.compact(5), Some(Revision::new(5, 1)));
+        assert_eq!(seen(&index, 5), Some((5, 5, 1)));
+    }
+
+    #[test]
+    fn revisions_that_do_not_rise_and_deletes_of_nothing_are_refused() {
+        let mut index = three_lives();
+        let before = index.clone();
+        assert!(!index.put(Revision::new(14, 0)));
+        assert!(!index.tombstone(Revision::new(13, 0)));
+        assert_eq!(index, before);
+        assert!(index.tombstone(Revision::new(14, 1)));
+        assert!(!index.tombstone(Revision::new(15, 0)));
+        assert!(!index.put(Revision::new(14, 1)));
     }
 }

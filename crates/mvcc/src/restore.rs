@@ -66,19 +66,16 @@ impl Scan {
     fn record(&mut self, stored: RecordKey, value: &Bytes) -> Result<(), Error> {
         let revision = stored.revision;
         let kv = record::decode(value, revision)?;
-        let not_newer = || Error::Damaged(format!("two records claim revision {revision} of one key"));
-        if stored.tombstone {
+        let first = || match stored.tombstone {
+            true => KeyIndex::restored_tombstone(revision),
+            false => KeyIndex::restored(kv.create_revision, kv.version, revision),
+        };
+        if let Some(history) = self.index.restore(&kv.key, first) {
+            if history.newest() >= Some(revision) {
+                return Err(Error::Damaged(format!("two records claim revision {revision} of one key")));
+            }
             // A second tombstone in a row says nothing new; etcd passes over it too.
-            if let Some(history) = self.index.restore(&kv.key, || KeyIndex::restored_tombstone(revision)) {
-                let _already_deleted = history.tombstone(revision);
-            }
-        } else {
-            let first = || KeyIndex::restored(kv.create_revision, kv.version, revision);
-            if let Some(history) = self.index.restore(&kv.key, first)
-                && !history.put(revision)
-            {
-                return Err(not_newer());
-            }
+            let _changed = if stored.tombstone { history.tombstone(revision) } else { history.put(revision) };
         }
         if kv.lease != 0 && !stored.tombstone {
             // A copy: the stored bytes would keep pages of the file pinned.

@@ -88,7 +88,7 @@ impl WatchHub {
             } else if self.block_if_full(serial) {
                 continue;
             } else if next > current {
-                self.advance(serial, next);
+                self.advance(serial, next, current);
             } else {
                 line.push(serial);
             }
@@ -121,11 +121,12 @@ impl WatchHub {
         true
     }
 
-    /// Says that a lagging watcher now needs `next`; it is synced if that has not been distributed yet, else it lines up
-    /// again.
-    fn advance(&mut self, serial: Serial, next: i64) {
+    /// Says that a lagging watcher now needs `next`. It is synced if it has read all there is, which must reach as far as
+    /// the hub has come; else it lines up again. (Reading part of it would do for the events, but the header that came
+    /// with them names the current revision already.)
+    fn advance(&mut self, serial: Serial, next: i64, current: i64) {
         let Some(watcher) = self.watchers.get_mut(&serial) else { return };
-        if next > self.revision {
+        if next > current.max(self.revision) {
             watcher.state = State::Synced { from: next };
             if let Some(stream) = self.streams.get_mut(&watcher.stream) {
                 stream.lagging -= 1;
@@ -163,7 +164,7 @@ impl WatchHub {
             }
             self.push(stream, id, view.revision(), Kind::Events { events: events.into(), fragment });
         }
-        self.advance(serial, last + 1);
+        self.advance(serial, last + 1, view.revision());
         Ok(())
     }
 }

@@ -2,7 +2,8 @@
 //! asks for catch-up steps between them, and drains the streams.
 //!
 //! Promises. A watcher receives every event it wants from its start revision on: in order, none missing, none twice, the
-//! events of one revision in one response. Headers of a stream never go back in time.
+//! events of one revision in one response. A watcher's headers never go back in time,
+//! and a progress notice comes behind every event up to its revision.
 //!
 //! How they are kept: [`WatchHub::revision`] is the newest revision distributed. Of what a *synced* watcher wants, all up
 //! to that revision is in its stream's outbox; of what a *lagging* one wants, all below its `next`. A synced watcher
@@ -108,7 +109,8 @@ impl WatchHub {
         let serial = self.last_serial;
         slot.watchers.insert(id, serial);
         let from = if spec.start_revision == 0 { current + 1 } else { spec.start_revision };
-        let state = if from > self.revision {
+        // One that begins between the hub's revision and the current one would get headers below its first one.
+        let state = if from > current {
             State::Synced { from }
         } else {
             slot.lagging += 1;
