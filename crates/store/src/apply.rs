@@ -30,7 +30,7 @@ impl Store {
     /// A refused request still moves the consistent index. After a fatal error the process must stop.
     pub fn apply(&mut self, entry: Entry<'_>, wanted: bool) -> Outcome {
         let mut outcome = Outcome::new(0);
-        outcome.is_replay = entry.index <= self.position.index;
+        outcome.is_replay = self.is_replay(entry.index);
         if entry.data.is_empty() {
             outcome.is_leader_start = true;
         } else {

@@ -55,7 +55,8 @@ fn put_member(backend: &mut Backend, member: &Member) {
 impl Store {
     /// For directories of etcd 3.5, whose bucket `members` may be stale (formats 3.7): takes the membership of the
     /// newest .snap file's v2 blob. Call before replay; replayed entries then roll it forward, and conf changes among
-    /// them go to raft again (start raft from [`Members::conf_state`]). Call [`Store::finish_seeding`] after replay.
+    /// them go to raft again (start raft from [`Members::conf_state`]). Once the replay is over, the membership it led
+    /// to replaces the buckets'.
     ///
     /// # Errors
     /// [`Error::Damaged`] when the blob does not parse.
@@ -69,11 +70,16 @@ impl Store {
         Ok(())
     }
 
-    /// The replay up to the old consistent index is over: writes the membership it led to into the buckets.
-    pub fn finish_seeding(&mut self) {
-        if !std::mem::take(&mut self.is_seeded) {
-            return;
+    /// True if the entry's effects are in the file already. The first that is not ends the rolling forward.
+    pub(crate) fn is_replay(&mut self, index: u64) -> bool {
+        let is_replay = index <= self.position.index;
+        if !is_replay && std::mem::take(&mut self.is_seeded) {
+            self.write_seeded_members();
         }
+        is_replay
+    }
+
+    fn write_seeded_members(&mut self) {
         let stale: Vec<Bytes> =
             self.backend.range(Bucket::Members, b"", None).filter_map(|r| Some(r.ok()?.0)).collect();
         for key in stale {
@@ -99,7 +105,7 @@ impl Store {
         term: u64,
         change: &raftpb::ConfChange,
     ) -> ConfChangeOutcome {
-        let is_replay = index <= self.position.index;
+        let is_replay = self.is_replay(index);
         let mut outcome = ConfChangeOutcome {
             id: change.id(),
             result: Ok(Vec::new()),

@@ -76,15 +76,15 @@ impl Store {
         let header = self.header();
         let hash = self.options.hash_password;
         let mut change = AuthChange { state: Arc::make_mut(&mut self.auth), backend: &mut self.backend };
-        outcome.auth_changed = true;
+        let mut changed = true;
         let response = match kind {
             Kind::AuthEnable => {
-                outcome.auth_changed = change.enable()?;
+                changed = change.enable()?;
                 Response::AuthEnable(pb::AuthEnableResponse { header })
             }
             Kind::AuthDisable => {
-                outcome.auth_changed = change.disable();
-                if outcome.auth_changed {
+                changed = change.disable();
+                if changed {
                     outcome.tokens.push(TokenChange::AllInvalidated);
                 }
                 Response::AuthDisable(pb::AuthDisableResponse { header })
@@ -104,7 +104,7 @@ impl Store {
                 Response::AuthUserChangePassword(pb::AuthUserChangePasswordResponse { header })
             }
             Kind::UserGrantRole(r) => {
-                outcome.auth_changed = change.user_grant_role(r)?;
+                changed = change.user_grant_role(r)?;
                 Response::AuthUserGrantRole(pb::AuthUserGrantRoleResponse { header })
             }
             Kind::UserRevokeRole(r) => {
@@ -129,6 +129,7 @@ impl Store {
             }
             _ => return Err(ApplyError::Fatal("a request without a place to execute it".to_owned())),
         };
+        outcome.auth_changed = changed;
         self.publish_auth();
         Ok(response)
     }

@@ -63,11 +63,11 @@ pub(crate) struct Writing<'a> {
 impl Writing<'_> {
     /// Whatever could refuse a put, before anything is changed: its lease, and the record it wants to keep parts of.
     pub fn check_put(&self, r: &pb::PutRequest) -> Result<(), ApplyError> {
-        if (r.ignore_value || r.ignore_lease) && self.txn.get(&r.key).map_err(kv_error)?.is_none() {
-            return Err(ApplyError::KeyNotFound);
-        }
         if r.lease != 0 && self.leases.lock().get(r.lease).is_none() {
             return Err(ApplyError::LeaseNotFound);
+        }
+        if (r.ignore_value || r.ignore_lease) && self.txn.get(&r.key).map_err(kv_error)?.is_none() {
+            return Err(ApplyError::KeyNotFound);
         }
         Ok(())
     }
@@ -78,7 +78,8 @@ impl Writing<'_> {
         let mut prev_kv = None;
         if r.prev_kv || r.ignore_value || r.ignore_lease {
             let old = self.txn.get(&r.key).map_err(kv_error)?.map(|record| decode(&record)).transpose()?;
-            // Gone only if an open-ended delete of the same txn took it (see `check`): then nothing is kept.
+            // Gone only if an open-ended delete of the same txn took it (see `check`): then nothing is kept. etcd
+            // 3.7.1 dies of such a txn.
             if r.ignore_value {
                 value = old.as_ref().map_or_else(Bytes::new, |old| old.value.clone());
             }
