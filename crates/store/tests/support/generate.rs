@@ -40,7 +40,7 @@ pub fn request(random: &mut Random) -> pb::InternalRaftRequest {
         6 => r.delete_range = Some(delete(random)),
         7..=10 => r.txn = Some(txn(random, 2)),
         11 => {
-            let revision = random.below(40) as i64;
+            let revision = 1 + random.below(40) as i64;
             r.compaction = Some(pb::CompactionRequest { revision, physical: false });
         }
         12 => r.lease_grant = Some(pb::LeaseGrantRequest { ttl: random.below(50) as i64, id: lease(random) }),
@@ -89,7 +89,8 @@ fn auth(random: &mut Random, r: &mut pb::InternalRaftRequest) {
         0 => {
             let options = Some(authpb::UserAddOptions { no_password: random.chance(3) });
             let hashed_password = "Zm9v".to_owned();
-            r.auth_user_add = Some(pb::AuthUserAddRequest { name, password: String::new(), options, hashed_password });
+            r.auth_user_add =
+                Some(pb::AuthUserAddRequest { name, password: String::new(), options, hashed_password });
         }
         1 => r.auth_user_delete = Some(pb::AuthUserDeleteRequest { name }),
         2 => {
@@ -107,7 +108,8 @@ fn auth(random: &mut Random, r: &mut pb::InternalRaftRequest) {
                 key: key(random).into(),
                 range_end: end(random).into(),
             };
-            r.auth_role_grant_permission = Some(pb::AuthRoleGrantPermissionRequest { name: role, perm: Some(perm) });
+            r.auth_role_grant_permission =
+                Some(pb::AuthRoleGrantPermissionRequest { name: role, perm: Some(perm) });
         }
         10 => {
             r.auth_role_revoke_permission = Some(pb::AuthRoleRevokePermissionRequest {
@@ -185,7 +187,11 @@ pub fn put(random: &mut Random) -> pb::PutRequest {
 }
 
 pub fn delete(random: &mut Random) -> pb::DeleteRangeRequest {
-    pb::DeleteRangeRequest { key: key(random).into(), range_end: end(random).into(), prev_kv: random.chance(2) }
+    pb::DeleteRangeRequest {
+        key: key(random).into(),
+        range_end: end(random).into(),
+        prev_kv: random.chance(2),
+    }
 }
 
 pub fn range(random: &mut Random) -> pb::RangeRequest {

@@ -26,10 +26,8 @@ pub fn open(disk: &MemDisk, options: &Options) -> Result<Store, store::Error> {
     let small = backend::Options { growth_bytes: 64 << 10, map_min_bytes: 1 << 20, ..Default::default() };
     let path = Path::new("/data/db");
     let disk: Arc<dyn disk::Disk> = Arc::new(disk.clone());
-    disk.create_dir_all(Path::new("/data"), 0o700).map_err(|e| store::Error::Damaged {
-        bucket: "(disk)",
-        what: e.to_string(),
-    })?;
+    disk.create_dir_all(Path::new("/data"), 0o700)
+        .map_err(|e| store::Error::Damaged { bucket: "(disk)", what: e.to_string() })?;
     Store::open(Backend::open(disk, path, small)?, options.clone())
 }
 
@@ -113,6 +111,9 @@ pub fn contents(store: &Store) -> Vec<String> {
 pub fn visible(store: &Store) -> String {
     let reader = store.reader();
     let leases: Vec<_> = reader.leases().into_iter().map(|l| (l, reader.lease_keys(l.id))).collect();
+    // Hashes that compactions left are remembered until a restart, as in etcd.
+    let fresh = reader.revision() != reader.compact_revision();
+    let hash = fresh.then(|| reader.kv().hash_kv(reader.revision()).unwrap().hash);
     format!(
         "{:?}\n{:?}\n{:?}\n{:?}\n{} {} {:?}",
         reader.auth(),
@@ -121,7 +122,7 @@ pub fn visible(store: &Store) -> String {
         leases,
         reader.revision(),
         reader.compact_revision(),
-        reader.kv().hash_kv(0).map(|h| h.hash),
+        hash,
     )
 }
 
