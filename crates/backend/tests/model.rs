@@ -1,5 +1,7 @@
 //! Random work on the backend, compared with ordered maps in memory after every commit and reopening.
 
+#![allow(clippy::unwrap_used)]
+
 mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
