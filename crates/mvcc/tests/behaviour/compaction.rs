@@ -72,6 +72,37 @@ fn a_compaction_interrupted_at_any_step_is_resumed_and_ends_as_if_it_had_not_bee
 }
 
 #[test]
+fn power_lost_in_the_middle_of_a_compaction_loses_nothing_that_was_committed() {
+    for_seeds(30, |seed| {
+        let mut dice = Dice::new(seed);
+        let (mut store, model) = history(seed, 30);
+        let at = model.current / 2;
+        let expected = store.hash(model.current);
+        store.kv.compact(&mut store.backend, at).unwrap();
+        for _ in 0..dice.below(30) {
+            store.kv.compact_step(&mut store.backend, 2).unwrap();
+            if dice.one_in(4) {
+                store.backend.commit().unwrap();
+            }
+        }
+        let mut store = store.crash(seed);
+        assert_eq!(store.kv.current_revision(), model.current);
+        assert_reads_as(&store, &model, at);
+        if store.kv.compact_revision() == -1 {
+            assert_eq!(
+                store.hash(model.current),
+                expected,
+                "the mark was not committed, so nothing was deleted"
+            );
+            store.kv.compact(&mut store.backend, at).unwrap();
+        }
+        store.finish_compactions();
+        assert_reads_as(&store, &model, at);
+        assert_eq!(store.hash(model.current).1, at);
+    });
+}
+
+#[test]
 fn the_marks_in_meta_name_the_accepted_and_the_finished_compaction() {
     let (mut store, _) = history(1, 10);
     let mark = |store: &Store, key| store.backend.get(Bucket::Meta, key).unwrap();

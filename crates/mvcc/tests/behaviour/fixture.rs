@@ -14,16 +14,32 @@ use proto::mvccpb::KeyValue;
 pub struct Store {
     pub backend: Backend,
     pub kv: Kv,
+    disk: MemDisk,
 }
 
 impl Store {
     pub fn new() -> Store {
-        let disk = Arc::new(MemDisk::new(1));
-        disk::Disk::create_dir_all(&*disk, Path::new("/d"), 0o700).unwrap();
-        let mut backend = Backend::open(disk, Path::new("/d/db"), Options::default()).unwrap();
-        let (kv, attached) = Kv::open(&mut backend).unwrap();
-        assert_eq!(attached, []);
-        Store { backend, kv }
+        let disk = MemDisk::new(1);
+        disk::Disk::create_dir_all(&disk, Path::new("/d"), 0o700).unwrap();
+        let store = Store::open(disk);
+        for dir in ["/", "/d"] {
+            disk::Disk::sync_dir(&store.disk, Path::new(dir)).unwrap();
+        }
+        store
+    }
+
+    fn open(disk: MemDisk) -> Store {
+        let path = Path::new("/d/db");
+        let mut backend = Backend::open(Arc::new(disk.clone()), path, Options::default()).unwrap();
+        let (kv, _attached) = Kv::open(&mut backend).unwrap();
+        Store { backend, kv, disk }
+    }
+
+    /// The store as it starts again after power was lost.
+    pub fn crash(self, seed: u64) -> Store {
+        let disk = self.disk.crash(seed);
+        drop(self);
+        Store::open(disk)
     }
 
     /// Forgets all but the backend, and reads it anew. Answers the keys attached to leases.

@@ -252,7 +252,7 @@ fn random_compaction(dice: &mut Dice, store: &mut Store, model: &mut Model) {
 
 #[test]
 fn the_store_answers_as_a_list_of_all_changes_would() {
-    for_seeds(60, |seed| {
+    for_seeds(40, |seed| {
         let mut dice = Dice::new(seed);
         let (mut store, mut model) = (Store::new(), Model::new());
         for _ in 0..60 {

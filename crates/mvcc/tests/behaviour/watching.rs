@@ -529,7 +529,7 @@ fn random_spec(dice: &mut Dice, model: &Model) -> WatchSpec {
 
 #[test]
 fn every_watcher_gets_every_change_it_wants_once_and_in_order() {
-    for_seeds(40, |seed| {
+    for_seeds(10, |seed| {
         let mut dice = Dice::new(seed);
         let (mut w, mut model) = (Watched::new(), Model::new());
         let streams = [StreamId(1), StreamId(2), StreamId(3)];
