@@ -23,7 +23,7 @@ pub struct Options {
     /// Largest answer in bytes.
     pub max_recv_bytes: usize,
     /// Told about every failed attempt of a unary call, the last one included.
-    pub on_failed_attempt: Option<Arc<dyn Fn(&FailedAttempt<'_>) + Send + Sync>>,
+    pub on_failed_attempt: Option<Arc<Listener>>,
 }
 
 /// Somebody who hears of failed attempts.
