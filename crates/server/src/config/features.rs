@@ -1,4 +1,6 @@
 //! Feature gates: named switches, as `--feature-gates=Name=true,Other=false`.
+use super::golang;
+use crate::log::quote;
 
 /// State of every gate that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,5 +38,93 @@ impl Default for FeatureGates {
             stop_grpc_service_on_defrag: false,
             txn_mode_write_with_shared_buffer: true,
         }
+    }
+}
+
+/// One gate: its name, stage and place.
+pub(super) struct Gate {
+    pub name: &'static str,
+    /// Beta gates are `BETA`, alpha ones `ALPHA`.
+    pub stage: &'static str,
+    field: fn(&mut FeatureGates) -> &mut bool,
+}
+
+/// Every gate but the two that stand for all of a stage.
+pub(super) static GATES: [Gate; 9] = [
+    Gate { name: "CompactHashCheck", stage: "ALPHA", field: |g| &mut g.compact_hash_check },
+    Gate { name: "FastLeaseKeepAlive", stage: "BETA", field: |g| &mut g.fast_lease_keep_alive },
+    Gate { name: "InitialCorruptCheck", stage: "ALPHA", field: |g| &mut g.initial_corrupt_check },
+    Gate { name: "LeaseCheckpoint", stage: "ALPHA", field: |g| &mut g.lease_checkpoint },
+    Gate { name: "LeaseCheckpointPersist", stage: "ALPHA", field: |g| &mut g.lease_checkpoint_persist },
+    Gate { name: "PriorityRequest", stage: "ALPHA", field: |g| &mut g.priority_request },
+    Gate { name: "SetMemberLocalAddr", stage: "ALPHA", field: |g| &mut g.set_member_local_addr },
+    Gate { name: "StopGRPCServiceOnDefrag", stage: "ALPHA", field: |g| &mut g.stop_grpc_service_on_defrag },
+    Gate {
+        name: "TxnModeWriteWithSharedBuffer",
+        stage: "BETA",
+        field: |g| &mut g.txn_mode_write_with_shared_buffer,
+    },
+];
+
+impl FeatureGates {
+    /// Reads `Name=true,Other=false`. `AllAlpha` and `AllBeta` set every gate of their stage that is not named.
+    pub(super) fn set(&mut self, text: &str) -> Result<(), String> {
+        let mut named = Vec::new();
+        let mut stages = Vec::new();
+        for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (name.trim(), value.trim());
+            if value.is_empty() && !pair.contains('=') {
+                return Err(format!("missing bool value for {name}"));
+            }
+            let Some(on) = golang::bool(value) else {
+                let why = format!("strconv.ParseBool: parsing {}: invalid syntax", quote(value));
+                return Err(format!("invalid value of {name}={value}, err: {why}"));
+            };
+            match (name, GATES.iter().find(|g| g.name == name)) {
+                ("AllAlpha", _) => stages.push(("ALPHA", on)),
+                ("AllBeta", _) => stages.push(("BETA", on)),
+                (_, Some(gate)) => named.push((gate, on)),
+                (_, None) => return Err(format!("unrecognized feature gate: {name}")),
+            }
+        }
+        for (stage, on) in stages {
+            for gate in GATES.iter().filter(|g| g.stage == stage) {
+                *(gate.field)(self) = on;
+            }
+        }
+        for (gate, on) in named {
+            *(gate.field)(self) = on;
+        }
+        Ok(())
+    }
+
+    /// Every gate with its stage and state, by name; for the metrics page.
+    pub fn states(&self) -> Vec<(&'static str, &'static str, bool)> {
+        let mut gates = self.clone();
+        GATES.iter().map(|g| (g.name, g.stage, *(g.field)(&mut gates))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_gate_wins_over_its_stage() {
+        let mut gates = FeatureGates::default();
+        gates.set("LeaseCheckpoint=false,AllAlpha=true, FastLeaseKeepAlive=0").unwrap();
+        assert!(!gates.lease_checkpoint && gates.compact_hash_check && !gates.fast_lease_keep_alive);
+    }
+
+    #[test]
+    fn errors_are_in_the_words_of_etcd() {
+        let error = |text| FeatureGates::default().set(text).unwrap_err();
+        assert_eq!(error("Foo=true"), "unrecognized feature gate: Foo");
+        assert_eq!(error("Foo"), "missing bool value for Foo");
+        assert_eq!(
+            error("CompactHashCheck=x"),
+            "invalid value of CompactHashCheck=x, err: strconv.ParseBool: parsing \"x\": invalid syntax"
+        );
     }
 }

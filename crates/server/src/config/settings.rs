@@ -166,6 +166,9 @@ pub struct Config {
     pub force_new_cluster: bool,
     /// Skip every sync; a crash loses data.
     pub unsafe_no_fsync: bool,
+
+    /// Lines for the log, found while reading; to be written once it is open.
+    pub notes: Vec<crate::log::Line>,
 }
 
 /// What `--initial-cluster-state` says.
@@ -475,6 +478,7 @@ impl Default for Config {
             bootstrap_defrag_threshold_megabytes: 0,
             force_new_cluster: false,
             unsafe_no_fsync: false,
+            notes: Vec::new(),
         }
     }
 }

@@ -35,6 +35,21 @@ impl Url {
     pub fn plain(host: &str, port: u16) -> Url {
         Url { scheme: Scheme::Http, host: format!("{host}:{port}") }
     }
+
+    /// A Unix socket.
+    pub fn is_socket_file(&self) -> bool {
+        matches!(self.scheme, Scheme::Unix | Scheme::Unixs)
+    }
+
+    /// The host without port and brackets.
+    pub fn host_name(&self) -> &str {
+        super::golang::split_host_port(&self.host).map_or(&self.host, |(host, _)| host)
+    }
+
+    /// The port, as given; empty for a Unix socket without one.
+    pub fn port(&self) -> &str {
+        super::golang::split_host_port(&self.host).map_or("", |(_, port)| port)
+    }
 }
 
 impl fmt::Display for Url {
