@@ -289,3 +289,107 @@ impl LeaseClock {
 fn seconds_up(ms: u64) -> i64 {
     i64::try_from(ms.div_ceil(SECOND_MS)).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [i64; 0] = [];
+
+    fn granted(id: i64, ttl: i64) -> LeaseChange {
+        LeaseChange::Granted { id, ttl }
+    }
+
+    fn leading(leases: impl IntoIterator<Item = (i64, i64, i64)>) -> LeaseClock {
+        let mut clock = LeaseClock::default();
+        clock.promote(1000, 500, leases);
+        clock
+    }
+
+    #[test]
+    fn a_lease_ends_after_its_ttl_and_is_named_again_until_it_is_gone() {
+        let mut clock = leading([]);
+        clock.observe(1000, granted(7, 2));
+        assert_eq!(clock.expired(2999, 10), NONE);
+        assert_eq!(clock.expired(3000, 10), [7]);
+        assert_eq!(clock.expired(9999, 10), NONE);
+        assert_eq!(clock.expired(10_000, 10), [7]);
+        clock.observe(10_000, LeaseChange::Revoked { id: 7 });
+        assert_eq!(clock.expired(100_000, 10), NONE);
+        assert_eq!(clock.next_due_ms(), None);
+    }
+
+    #[test]
+    fn a_keep_alive_starts_the_ttl_again_but_not_after_the_end() {
+        let mut clock = leading([]);
+        clock.observe(0, granted(7, 2));
+        assert_eq!(clock.renew(1999, 7), Renewal::Renewed { ttl: 2 });
+        assert_eq!(clock.expired(3998, 10), NONE);
+        assert_eq!(clock.time_to_live(1999, 7), Some(TimeToLive { remaining: 2, granted: 2 }));
+        assert_eq!(clock.time_to_live(2000, 7), Some(TimeToLive { remaining: 1, granted: 2 }));
+        assert_eq!(clock.renew(3999, 7), Renewal::Expired);
+        assert_eq!(clock.renew(0, 8), Renewal::NotFound);
+        assert_eq!(clock.time_to_live(0, 8), None);
+    }
+
+    #[test]
+    fn a_new_leader_gives_every_lease_its_rest_and_the_election_timeout() {
+        let mut clock = leading([(1, 10, 0), (2, 10, 4)]);
+        assert_eq!(clock.by_remaining(), [2, 1]);
+        assert_eq!(clock.expired(1000 + 4499, 10), NONE);
+        assert_eq!(clock.expired(1000 + 4500, 10), [2]);
+        assert_eq!(clock.expired(1000 + 10_500, 10), [1]);
+    }
+
+    #[test]
+    fn who_does_not_lead_ends_nothing() {
+        let mut clock = LeaseClock::default();
+        clock.observe(0, granted(7, 2));
+        assert_eq!(clock.expired(u64::MAX, 10), NONE);
+        assert_eq!(clock.renew(0, 7), Renewal::NotPrimary);
+        let mut clock = leading([(7, 2, 0)]);
+        clock.demote();
+        assert_eq!(clock.expired(u64::MAX, 10), NONE);
+        assert!(!clock.is_primary());
+    }
+
+    #[test]
+    fn expired_leases_come_in_batches_oldest_first() {
+        let mut clock = leading([(1, 3, 0), (2, 1, 0), (3, 2, 0)]);
+        assert_eq!(clock.expired(100_000, 2), [2, 3]);
+        assert_eq!(clock.expired(100_000, 2), [1]);
+    }
+
+    #[test]
+    fn a_new_leader_spreads_many_leases_and_ends_none_early() {
+        const MANY: i64 = 5000;
+        let mut clock = leading((0..MANY).map(|id| (id, 10 + id % 2, 0)));
+        let ends: Vec<(i64, u64)> = clock.timers.iter().map(|(&id, t)| (id, t.expiry_ms)).collect();
+        assert!(ends.iter().all(|&(id, end)| end >= 1500 + 1000 * (10 + id as u64 % 2)));
+        for from in (11_500..20_000).step_by(100) {
+            let within = ends.iter().filter(|&&(_, end)| end >= from && end < from + 1000).count();
+            assert!(within <= SPREAD_PER_SECOND, "{within} from {from}");
+        }
+        let all = clock.expired(11_500 + 1000 * (MANY as u64 / 750 + 2), usize::MAX);
+        assert_eq!(all.len(), MANY as usize);
+        let mut few = leading((0..999).map(|id| (id, 10, 0)));
+        assert_eq!(few.expired(11_500, usize::MAX).len(), 999);
+    }
+
+    #[test]
+    fn long_leases_are_checkpointed_at_every_interval_and_renewal_clears_it_first() {
+        let options = ClockOptions { checkpoint_ms: Some(60_000), ..ClockOptions::default() };
+        let mut clock = LeaseClock::new(options);
+        clock.promote(0, 0, [(1, 150, 0), (2, 60, 0)]);
+        assert_eq!(clock.checkpoints(59_999, 10), []);
+        assert_eq!(clock.checkpoints(60_000, 10), [LeaseCheckpoint { id: 1, remaining_ttl: 90 }]);
+        clock.observe(60_010, LeaseChange::Checkpointed { id: 1, remaining_ttl: 90 });
+        assert_eq!(clock.checkpoints(120_009, 10), []);
+        assert_eq!(clock.checkpoints(120_010, 10), [LeaseCheckpoint { id: 1, remaining_ttl: 30 }]);
+        assert_eq!(clock.renew(120_020, 1), Renewal::ClearCheckpointFirst);
+        clock.observe(120_030, LeaseChange::Checkpointed { id: 1, remaining_ttl: 0 });
+        assert_eq!(clock.renew(120_040, 1), Renewal::Renewed { ttl: 150 });
+        // Lease 2 ended meanwhile, lease 1 has its full time.
+        assert_eq!(clock.expired(120_040 + 150_000 - 1, 10), [2]);
+    }
+}
