@@ -1,5 +1,6 @@
 //! The same entries make the same member: on two disks, through restarts at any point, through crashes at any disk
 //! operation. And foreign bytes never end in a panic.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

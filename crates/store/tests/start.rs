@@ -1,4 +1,5 @@
 //! Starting from files of other versions, and what a start refuses.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Txns against a naive model: a map of whole histories, no index, no buckets, no sharing.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

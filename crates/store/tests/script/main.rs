@@ -1,5 +1,6 @@
 //! Runs the scripts in `testdata/*.txt`: commands, and below each what it answered (lines that begin with "= ").
 //! `BALSA_UPDATE=1` rewrites the answers; read the difference before you believe it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -35,7 +35,7 @@ fn response(response: &Response) -> Vec<String> {
         Response::Put(r) => vec![put(r)],
         Response::Range(r) => range(r),
         Response::DeleteRange(r) => vec![delete(r)],
-        Response::Txn(r) => txn(r, 0),
+        Response::Txn(r) => txn(r),
         Response::Alarm(r) => {
             let alarms = r.alarms.iter().map(|a| format!(" {}:{}", a.member_id, a.alarm));
             vec![format!("alarms{}", alarms.collect::<String>())]
@@ -81,14 +81,14 @@ pub fn range(r: &pb::RangeResponse) -> Vec<String> {
     lines
 }
 
-fn txn(r: &pb::TxnResponse, depth: usize) -> Vec<String> {
+fn txn(r: &pb::TxnResponse) -> Vec<String> {
     let mut lines = vec![format!("{} at {}", if r.succeeded { "then" } else { "else" }, revision(&r.header))];
     for op in &r.responses {
         match &op.response {
             Some(Answer::ResponseRange(r)) => lines.extend(range(r)),
             Some(Answer::ResponsePut(r)) => lines.push(put(r)),
             Some(Answer::ResponseDeleteRange(r)) => lines.push(delete(r)),
-            Some(Answer::ResponseTxn(r)) => lines.extend(txn(r, depth + 1)),
+            Some(Answer::ResponseTxn(r)) => lines.extend(txn(r)),
             None => lines.push("nothing".to_owned()),
         }
     }
