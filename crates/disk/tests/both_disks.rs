@@ -1,4 +1,5 @@
 //! What the real and the simulated disk must both do.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ fn what_was_written_is_read_back_and_holes_are_zeros() {
         let file = disk.open(&dir.join("f"), Open::create_new(0o600)).unwrap();
         assert!(file.is_empty().unwrap());
         file.write_at(b"hello", 10_000).unwrap();
-        file.write_vectored_at(&[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")], 4094).unwrap();
+        file.write_vectored_at(&[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")], 4094)
+            .unwrap();
         file.sync().unwrap();
         assert_eq!(file.len().unwrap(), 10_005);
         let mut buf = [1; 12];
@@ -89,7 +91,9 @@ fn names_are_created_renamed_listed_and_removed() {
         disk.rename(&dir.join("a/1"), &dir.join("a/2")).unwrap();
         assert_eq!(disk.open(&dir.join("a/2"), Open::read()).unwrap().len().unwrap(), 3);
         disk.rename(&dir.join("a"), &dir.join("c")).unwrap();
-        assert!(!disk.exists(&dir.join("a")) && disk.exists(&dir.join("c/10")) && disk.exists(&dir.join("c/b")));
+        assert!(
+            !disk.exists(&dir.join("a")) && disk.exists(&dir.join("c/10")) && disk.exists(&dir.join("c/b"))
+        );
         disk.remove(&dir.join("c/10")).unwrap();
         assert_eq!(disk.remove(&dir.join("c/10")).unwrap_err().kind(), ErrorKind::NotFound);
         disk.sync_dir(&dir.join("c")).unwrap();

@@ -1,4 +1,5 @@
 //! Each fault of the simulated disk, shown.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;

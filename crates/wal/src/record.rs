@@ -219,6 +219,7 @@ pub(crate) fn may_begin_record(mut bytes: &[u8], len: u64) -> bool {
     const LONGEST_FIELDS: usize = 24;
     let all = bytes.len();
     match take_fields(&mut bytes) {
+        Some(Fields { data_len: None, .. }) => true, // cut before the data
         Some(fields) => (all - bytes.len()) as u64 + fields.data_len.unwrap_or(0) == len,
         None => all < LONGEST_FIELDS,
     }

@@ -194,6 +194,8 @@ impl Wal {
                 break;
             }
             disk.remove(&path).map_err(Error::io("remove", &path))?;
+            // One by one, lest a crash brings back an old segment without the one after it.
+            disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
             removed.push(name.to_string());
         }
         Ok(removed)

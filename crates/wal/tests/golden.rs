@@ -1,4 +1,5 @@
 //! The bytes of a log, as Go etcd writes them.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::sync::Arc;

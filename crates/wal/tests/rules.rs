@@ -1,0 +1,322 @@
+//! The rules of reading and of segments: what replaces what, where a reader may start, what is kept.
+#![allow(clippy::unwrap_used)]
+
+mod model;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use disk::{Disk, MemDisk, Open, OsDisk};
+use model::{Chance, Model, entry};
+use proptest::prelude::*;
+use raft::{ConfState, Entry, EntryKind, HardState, Index, MemberId, Term};
+use wal::{Error, Options, SnapshotRecord, Wal, records, snapshot_records};
+
+const SMALL: Options = Options { segment_bytes: 2048 };
+
+fn dir() -> &'static Path {
+    Path::new(model::DIR)
+}
+
+fn created(options: Options) -> (Arc<dyn Disk>, MemDisk, Wal) {
+    let mem = MemDisk::new(0);
+    mem.create_dir_all(Path::new("/member"), 0o700).unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(mem.clone());
+    let wal = Wal::create(disk.clone(), dir(), b"meta", options).unwrap();
+    (disk, mem, wal)
+}
+
+fn state(term: u64, commit: u64) -> HardState {
+    HardState { term: Term(term), vote: MemberId(1), commit: Index(commit) }
+}
+
+fn record(index: u64, term: u64) -> SnapshotRecord {
+    let conf_state = ConfState { voters: vec![MemberId(7)], ..ConfState::default() };
+    SnapshotRecord { index: Index(index), term: Term(term), conf_state: Some(conf_state) }
+}
+
+fn segments(disk: &dyn Disk) -> Vec<String> {
+    disk.list(dir()).unwrap()
+}
+
+fn fill(wal: &mut Wal, from: u64, to: u64) {
+    for index in from..=to {
+        wal.append(Some(&state(1, index - 1)), &[entry(index, 1, vec![5; 400])]).unwrap();
+        wal.sync().unwrap();
+    }
+}
+
+#[test]
+fn what_was_appended_is_read_back() {
+    let (disk, _, mut wal) = created(SMALL);
+    let entries = [
+        entry(1, 1, vec![]),
+        Entry { kind: EntryKind::ConfChange, ..entry(2, 1, b"change".to_vec()) },
+        entry(3, 2, vec![9; 5000]),
+    ];
+    wal.append(Some(&state(2, 1)), &entries).unwrap();
+    wal.close().unwrap();
+    let (_, replay) = Wal::open(disk, dir(), &Default::default(), SMALL).unwrap();
+    assert_eq!(replay.entries, entries);
+    assert_eq!(replay.hard_state, state(2, 1));
+    assert_eq!(&replay.metadata[..], b"meta");
+    assert_eq!(replay.snapshot, SnapshotRecord::default());
+}
+
+#[test]
+fn a_later_entry_replaces_the_tail() {
+    let (disk, _, mut wal) = created(SMALL);
+    wal.append(None, &[entry(1, 1, vec![1]), entry(2, 1, vec![2]), entry(3, 1, vec![3])]).unwrap();
+    wal.append(None, &[entry(2, 2, vec![4])]).unwrap();
+    wal.close().unwrap();
+    let replay = Wal::read(&*disk, dir(), &Default::default()).unwrap();
+    assert_eq!(replay.entries, [entry(1, 1, vec![1]), entry(2, 2, vec![4])]);
+}
+
+#[test]
+fn a_gap_between_entries_is_refused() {
+    let (disk, _, mut wal) = created(SMALL);
+    wal.append(None, &[entry(1, 1, vec![1]), entry(3, 1, vec![3])]).unwrap();
+    wal.close().unwrap();
+    let error = Wal::read(&*disk, dir(), &Default::default()).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { what, .. } if what == "entry 3 follows entry 1"), "{error}");
+}
+
+#[test]
+fn reading_starts_at_a_snapshot_the_log_knows() {
+    let (disk, _, mut wal) = created(SMALL);
+    wal.append(Some(&state(1, 3)), &[entry(1, 1, vec![]), entry(2, 1, vec![]), entry(3, 1, vec![3])])
+        .unwrap();
+    wal.save_snapshot(&record(2, 1)).unwrap();
+    wal.close().unwrap();
+    let replay = Wal::read(&*disk, dir(), &record(2, 1)).unwrap();
+    assert_eq!((replay.entries, replay.snapshot), (vec![entry(3, 1, vec![3])], record(2, 1)));
+    let without = SnapshotRecord { conf_state: None, ..record(2, 1) };
+    assert_eq!(
+        Wal::read(&*disk, dir(), &without).unwrap().snapshot,
+        record(2, 1),
+        "the log knows the members"
+    );
+    let mismatch = Wal::read(&*disk, dir(), &record(2, 9)).unwrap_err();
+    assert!(matches!(mismatch, Error::SnapshotMismatch { found: Term(1), .. }));
+    let missing = Wal::read(&*disk, dir(), &record(3, 1)).unwrap_err();
+    assert!(matches!(missing, Error::SnapshotNotFound { index: Index(3) }));
+}
+
+#[test]
+fn a_snapshot_beyond_the_commit_index_is_not_valid() {
+    let (disk, _, mut wal) = created(SMALL);
+    wal.append(Some(&state(1, 1)), &[entry(1, 1, vec![]), entry(2, 1, vec![])]).unwrap();
+    wal.save_snapshot(&record(1, 1)).unwrap();
+    wal.save_snapshot(&record(2, 1)).unwrap();
+    assert_eq!(snapshot_records(&*disk, dir()).unwrap(), [SnapshotRecord::default(), record(1, 1)]);
+    wal.append(Some(&state(1, 2)), &[]).unwrap();
+    wal.sync().unwrap();
+    assert_eq!(snapshot_records(&*disk, dir()).unwrap().pop(), Some(record(2, 1)));
+}
+
+#[test]
+fn a_snapshot_record_needs_the_members() {
+    let (_, _, mut wal) = created(SMALL);
+    let without = SnapshotRecord { conf_state: None, ..record(2, 1) };
+    assert!(matches!(wal.save_snapshot(&without), Err(Error::NoConfState { index: Index(2) })));
+    wal.save_snapshot(&record(2, 1)).unwrap();
+}
+
+#[test]
+fn a_full_segment_is_cut_to_its_length_and_the_next_begins_with_chain_metadata_and_state() {
+    let (disk, _, mut wal) = created(SMALL);
+    fill(&mut wal, 1, 6);
+    drop(wal);
+    assert_eq!(
+        segments(&*disk),
+        ["0000000000000000-0000000000000000.wal", "0000000000000001-0000000000000006.wal"]
+    );
+    let mut seen = Vec::new();
+    let mut ends = std::collections::BTreeMap::new();
+    records(&*disk, dir(), |record| {
+        seen.push((record.file.to_string_lossy().as_bytes()[27] - b'0', record.kind as u8));
+        ends.insert(record.file, record.offset);
+    })
+    .unwrap();
+    assert_eq!(
+        seen.iter().filter(|(segment, _)| *segment == 1).map(|(_, kind)| *kind).collect::<Vec<_>>()[..4],
+        [4, 1, 3, 2]
+    );
+    let first = disk.open(&dir().join("0000000000000000-0000000000000000.wal"), Open::read()).unwrap();
+    let len = first.len().unwrap();
+    assert!(len >= 2048 && len < 2600 && len.is_multiple_of(8), "{len}");
+    let second = disk.open(&dir().join("0000000000000001-0000000000000006.wal"), Open::read()).unwrap();
+    assert_eq!(second.len().unwrap(), 2048);
+}
+
+#[test]
+fn a_snapshot_ahead_of_the_entries_moves_the_next_segments_name() {
+    let (disk, _, mut wal) = created(SMALL);
+    wal.append(Some(&state(1, 900)), &[]).unwrap();
+    wal.save_snapshot(&record(900, 1)).unwrap();
+    wal.append(None, &[entry(901, 1, vec![1; 3000])]).unwrap();
+    assert_eq!(segments(&*disk)[1], "0000000000000001-0000000000000386.wal");
+    drop(wal);
+    let (mut wal, replay) = Wal::open(disk.clone(), dir(), &record(900, 1), SMALL).unwrap();
+    assert_eq!(replay.entries.len(), 1);
+    wal.append(None, &[entry(902, 1, vec![1; 3000])]).unwrap();
+    assert_eq!(segments(&*disk)[2], "0000000000000002-0000000000000387.wal");
+}
+
+#[test]
+fn a_segment_made_ahead_is_full_of_zeros_and_used_for_the_next_one() {
+    let (disk, _, mut wal) = created(Options { segment_bytes: 3 << 20 });
+    let mut job = wal.prepare_next().unwrap();
+    assert!(wal.prepare_next().is_none(), "one at a time");
+    let mut steps = 1;
+    while job.step().unwrap() {
+        steps += 1;
+    }
+    assert!(!job.step().unwrap());
+    drop(job);
+    assert_eq!(steps, 3);
+    assert!(wal.prepare_next().is_none(), "it is ready");
+    let tmp = disk.open(&dir().join("0.tmp"), Open::write()).unwrap();
+    assert_eq!(tmp.len().unwrap(), 3 << 20);
+    wal.append(None, &[entry(1, 1, vec![1; 3 << 20])]).unwrap();
+    assert_eq!(segments(&*disk).len(), 2, "{:?}", segments(&*disk));
+    assert!(tmp.len().unwrap() == 3 << 20, "the file made ahead has become the segment");
+    let mut head = [0; 8];
+    tmp.read_exact_at(&mut head, 0).unwrap();
+    assert_ne!(head, [0; 8]);
+    wal.prepare_next().unwrap().run().unwrap();
+    assert!(disk.exists(&dir().join("1.tmp")));
+    wal.close().unwrap();
+    assert!(!disk.exists(&dir().join("1.tmp")), "a clean stop leaves none");
+}
+
+#[test]
+fn a_log_does_not_wait_for_the_segment_being_made() {
+    let (disk, _, mut wal) = created(Options { segment_bytes: 2 << 20 });
+    let mut job = wal.prepare_next().unwrap();
+    assert!(job.step().unwrap());
+    for index in 1..=3 {
+        wal.append(None, &[entry(index, 1, vec![1; 2 << 20])]).unwrap();
+    }
+    assert!(wal.prepare_next().is_none());
+    job.run().unwrap();
+    wal.append(None, &[entry(4, 1, vec![1; 2 << 20])]).unwrap();
+    assert_eq!(segments(&*disk).len(), 5);
+    drop(wal.prepare_next().unwrap());
+    wal.prepare_next().expect("one given up can be taken up again").run().unwrap();
+    wal.append(None, &[entry(5, 1, vec![1; 2 << 20])]).unwrap();
+    wal.close().unwrap();
+    assert_eq!(Wal::read(&*disk, dir(), &Default::default()).unwrap().entries.len(), 5);
+}
+
+#[test]
+fn what_an_earlier_process_left_in_a_tmp_file_is_cut_off_first() {
+    let (disk, _, mut wal) = created(SMALL);
+    for name in ["0.tmp", "1.tmp"] {
+        let stale = disk.open(&dir().join(name), Open::create(0o600)).unwrap();
+        stale.write_at(&[0xff; 5000], 0).unwrap();
+    }
+    fill(&mut wal, 1, 20);
+    drop(wal);
+    assert_eq!(Wal::read(&*disk, dir(), &Default::default()).unwrap().entries.len(), 20);
+}
+
+#[test]
+fn released_segments_are_purged_and_locked_ones_stay() {
+    let (disk, _, mut wal) = created(SMALL);
+    fill(&mut wal, 1, 30);
+    let all = segments(&*disk);
+    assert_eq!(all.len(), 7, "{all:?}");
+    assert_eq!(Wal::purge(&*disk, dir(), 2).unwrap(), Vec::<String>::new());
+    // The segments begin at 0, 6, 11, 16, 21, ...: 16 is in the one that begins at 16, but the lock before it stays,
+    // as in etcd, because only a smaller beginning counts.
+    wal.save_snapshot(&record(16, 1)).unwrap();
+    wal.release(Index(16)).unwrap();
+    assert_eq!(Wal::purge(&*disk, dir(), 0).unwrap(), Vec::<String>::new(), "0 keeps all");
+    assert_eq!(Wal::purge(&*disk, dir(), 6).unwrap(), all[..1]);
+    assert_eq!(Wal::purge(&*disk, dir(), 2).unwrap(), all[1..2]);
+    drop(wal);
+    let (wal, replay) = Wal::open(disk.clone(), dir(), &record(16, 1), SMALL).unwrap();
+    assert_eq!(replay.entries.len(), 14);
+    drop(wal);
+    assert_eq!(Wal::purge(&*disk, dir(), 2).unwrap(), all[2..5]);
+    assert!(matches!(Wal::read(&*disk, dir(), &record(16, 1)), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn two_logs_cannot_be_open_in_one_directory() {
+    let (disk, _, wal) = created(SMALL);
+    let second = Wal::open(disk.clone(), dir(), &Default::default(), SMALL);
+    assert!(matches!(second, Err(Error::Locked { .. })));
+    assert!(Wal::read(&*disk, dir(), &Default::default()).is_ok(), "reading needs no lock");
+    drop(wal);
+    assert!(Wal::open(disk, dir(), &Default::default(), SMALL).is_ok());
+}
+
+#[test]
+fn creating_refuses_a_directory_with_a_log_and_replaces_any_other() {
+    let (disk, _, wal) = created(SMALL);
+    drop(wal);
+    assert!(matches!(Wal::create(disk.clone(), dir(), b"", SMALL), Err(Error::Exists { .. })));
+    disk.remove(&dir().join("0000000000000000-0000000000000000.wal")).unwrap();
+    disk.open(&dir().join("0.tmp"), Open::create(0o600)).unwrap();
+    disk.create_dir_all(Path::new("/member/wal.tmp/rest"), 0o700).unwrap();
+    Wal::create(disk.clone(), dir(), b"", SMALL).unwrap();
+    assert_eq!(segments(&*disk), ["0000000000000000-0000000000000000.wal"]);
+    assert!(!disk.exists(Path::new("/member/wal.tmp")));
+    assert!(matches!(
+        Wal::open(disk, Path::new("/member"), &Default::default(), SMALL),
+        Err(Error::NotFound { .. })
+    ));
+}
+
+#[test]
+fn the_zeros_of_a_segment_outlive_a_reopening() {
+    // Cutting and allocating again would lose what filling with zeros gained.
+    let (disk, mem, mut wal) = created(SMALL);
+    fill(&mut wal, 1, 2);
+    drop(wal);
+    let before = mem.ops();
+    Wal::open(disk, dir(), &Default::default(), SMALL).unwrap();
+    assert_eq!(mem.ops(), before, "opening a whole log changes nothing");
+}
+
+#[test]
+fn a_log_on_the_real_disk_is_locked_cut_purged_and_read_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let dir = temp.path().join("wal");
+    let mut wal = Wal::create(disk.clone(), &dir, b"meta", SMALL).unwrap();
+    let second = Wal::open(disk.clone(), &dir, &Default::default(), SMALL);
+    assert!(matches!(second, Err(Error::Locked { .. })));
+    wal.prepare_next().unwrap().run().unwrap();
+    fill(&mut wal, 1, 30);
+    wal.save_snapshot(&record(20, 1)).unwrap();
+    wal.release(Index(20)).unwrap();
+    assert_eq!(Wal::purge(&*disk, &dir, 1).unwrap().len(), 3);
+    wal.close().unwrap();
+    let start = snapshot_records(&*disk, &dir).unwrap().pop().unwrap();
+    assert_eq!(start, record(20, 1));
+    let (_, replay) = Wal::open(disk, &dir, &start, SMALL).unwrap();
+    assert_eq!((replay.entries.len(), replay.entries[9].index), (10, Index(30)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("BALSA_LONG").is_some() { 3000 } else { 60 }))]
+
+    #[test]
+    fn random_logs_are_read_back_whole(seed: u64, segment_bytes in 200u64..9000) {
+        let mem = MemDisk::new(0);
+        mem.create_dir_all(Path::new("/member"), 0o700).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(mem);
+        let options = Options { segment_bytes };
+        let (mut chance, mut model) = (Chance(seed), Model::default());
+        for _ in 0..3 {
+            model::run(&disk, options, 25, &mut chance, &mut model).unwrap();
+            let all = model.records.len();
+            model::check(&disk, options, &mut model).unwrap();
+            prop_assert_eq!(model.records.len(), all);
+        }
+    }
+}
