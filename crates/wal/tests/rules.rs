@@ -145,7 +145,7 @@ fn a_full_segment_is_cut_to_its_length_and_the_next_begins_with_chain_metadata_a
     );
     let first = disk.open(&dir().join("0000000000000000-0000000000000000.wal"), Open::read()).unwrap();
     let len = first.len().unwrap();
-    assert!(len >= 2048 && len < 2600 && len.is_multiple_of(8), "{len}");
+    assert!((2048..2600).contains(&len) && len.is_multiple_of(8), "{len}");
     let second = disk.open(&dir().join("0000000000000001-0000000000000006.wal"), Open::read()).unwrap();
     assert_eq!(second.len().unwrap(), 2048);
 }
