@@ -26,6 +26,10 @@ impl Used {
         fresh
     }
 
+    fn count(&self) -> u64 {
+        self.bits.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
     pub(crate) fn contains(&self, page: PageId) -> bool {
         self.bits[page as usize / 64] & (1 << (page % 64)) != 0
     }
@@ -36,19 +40,38 @@ impl Used {
 /// # Errors
 /// The first damage met: a page that is referenced twice, lies outside of the file, or cannot be read.
 pub(crate) fn used_pages(pages: &Pages, meta: &Meta) -> Result<Used, Error> {
-    let mut walk = Walk { pages, used: Used::new(meta.hwm), order: false, findings: None };
+    let mut walk = Walk {
+        pages,
+        used: Used::new(meta.hwm),
+        order: false,
+        inline_left: inline_max(meta),
+        findings: None,
+    };
     walk.tree(meta.root, 0, None, None)?;
     walk.freelist(meta)?;
     Ok(walk.used)
 }
 
-/// Everything wrong with the tree, keys and their order included.
-pub(crate) fn check(pages: &Pages, meta: &Meta) -> Vec<Error> {
-    let mut walk = Walk { pages, used: Used::new(meta.hwm), order: true, findings: Some(Vec::new()) };
+/// Everything wrong with the tree, keys and their order included. `unused` pages are known to be outside of it.
+pub(crate) fn check(pages: &Pages, meta: &Meta, unused: u64) -> Vec<Error> {
+    let mut walk = Walk {
+        pages,
+        used: Used::new(meta.hwm),
+        order: true,
+        inline_left: inline_max(meta),
+        findings: Some(Vec::new()),
+    };
     let rest = walk.tree(meta.root, 0, None, None).and_then(|()| walk.freelist(meta));
     let mut findings = walk.findings.unwrap_or_default();
     findings.extend(rest.err());
+    if findings.is_empty() && walk.used.count() + unused + 2 != meta.hwm {
+        findings.push(Error::damaged(meta.slot(), "some pages are neither used nor free"));
+    }
     findings
+}
+
+fn inline_max(meta: &Meta) -> u64 {
+    meta.hwm * u64::from(meta.page_size) / 4
 }
 
 struct Walk<'a> {
@@ -56,6 +79,9 @@ struct Walk<'a> {
     used: Used,
     /// Look at keys too.
     order: bool,
+    /// Elements of inline buckets that may still be met. A hostile page can let elements share bytes, so that buckets
+    /// within buckets multiply.
+    inline_left: u64,
     /// Where damage is noted; `None`: the first one ends the walk.
     findings: Option<Vec<Error>>,
 }
@@ -149,7 +175,8 @@ impl<'a> Walk<'a> {
             return self.tree(root, depth + 1, None, None);
         }
         let image = Page::inline(page.id, &element.value[BUCKET_HEADER..])?;
-        if depth > DEPTH_MAX {
+        self.inline_left = self.inline_left.saturating_sub(image.count as u64);
+        if depth > DEPTH_MAX || self.inline_left == 0 {
             return Err(Error::damaged(page.id, "buckets are nested too deep"));
         }
         self.page(image, depth + 1, None, None)

@@ -13,7 +13,7 @@ use super::check::used_pages;
 use super::freelist::{Extent, Freelist};
 use super::meta::Meta;
 use super::page::{FREELIST, Header, LEAF, PageId};
-use super::snapshot::{Pages, Readers, Snapshot};
+use super::snapshot::{Pages, Readers, Snapshot, Unused};
 use super::tx::{Finished, NewPage, Tx};
 use super::vacuum::{Vacuum, VacuumRequest};
 use crate::error::Error;
@@ -72,7 +72,7 @@ impl Db {
         let readers = Readers::default();
         let pages = Pages::new(map.clone(), &meta, &readers);
         let freelist = rebuild_freelist(&pages, &meta)?;
-        let snapshot = Arc::new(Snapshot::new(pages, meta, file.clone(), freelist.free_pages())?);
+        let snapshot = Arc::new(Snapshot::new(pages, meta, file.clone(), unused(&freelist))?);
         Ok(Db {
             file,
             file_len,
@@ -152,9 +152,8 @@ impl Db {
         self.vacuum = change(&mut tx)?;
         let Finished { pages, meta } = tx.finish()?;
         self.write(pages, &meta)?;
-        let free = self.freelist.free_pages();
         let pages = Pages::new(self.map.clone(), &meta, &self.readers);
-        self.snapshot = Arc::new(Snapshot::new(pages, meta, self.file.clone(), free)?);
+        self.snapshot = Arc::new(Snapshot::new(pages, meta, self.file.clone(), unused(&self.freelist))?);
         if self.vacuum_request.running() {
             self.cut_file(base.meta.hwm.max(meta.hwm))?;
         }
@@ -250,6 +249,10 @@ fn new_file(page_size: u32) -> Vec<u8> {
     image
 }
 
+fn unused(freelist: &Freelist) -> Unused {
+    Unused { free: freelist.free_pages(), waiting: freelist.waiting_pages() }
+}
+
 /// All pages that are not part of the tree are free.
 fn rebuild_freelist(pages: &Pages, meta: &Meta) -> Result<Freelist, Error> {
     let used = used_pages(pages, meta)?;
@@ -290,4 +293,79 @@ fn runs(pages: &[NewPage], page_size: u64) -> impl Iterator<Item = &[NewPage]> {
         rest = others;
         (!run.is_empty()).then_some(run)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bolt::meta::NO_FREELIST;
+    use bytes::Bytes;
+    use disk::MemDisk;
+
+    const PATH: &str = "/db";
+
+    fn open(disk: &MemDisk) -> Result<Db, Error> {
+        let opts = Options { growth_bytes: 0, ..Options::default() };
+        let mut db = Db::open(Arc::new(disk.clone()), Path::new(PATH), opts)?;
+        db.create_buckets()?;
+        Ok(db)
+    }
+
+    fn put(db: &mut Db, from: u64, to: u64) {
+        let layer = Layer::default();
+        for n in from..to {
+            layer.put(Bucket::Key, Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from(vec![1; 100]));
+        }
+        db.commit_layer(&layer).unwrap();
+    }
+
+    #[test]
+    fn a_new_file_has_two_metas_an_empty_freelist_and_an_empty_root() {
+        let image = new_file(4096);
+        assert_eq!(image.len(), 16384);
+        assert_eq!(image[8192..8208], [2, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(image[12288..12304], [3, 0, 0, 0, 0, 0, 0, 0, 0x02, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(image[8208..12288].iter().chain(&image[12304..]).all(|byte| *byte == 0));
+        assert_eq!(image[..12], [0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]);
+    }
+
+    /// Stores a freelist as bolt does without NoFreelistSync: `ids` on page `at`.
+    fn store_freelist(disk: &MemDisk, at: PageId, ids: &[PageId]) {
+        let file = disk.open(Path::new(PATH), Open::write()).unwrap();
+        let mut page = vec![0; 4096];
+        Header { id: at, flags: FREELIST, count: ids.len() as u16, overflow: 0 }.write(&mut page);
+        for (n, id) in ids.iter().enumerate() {
+            page[16 + n * 8..24 + n * 8].copy_from_slice(&id.to_le_bytes());
+        }
+        file.write_at(&page, at * 4096).unwrap();
+        let meta = Meta::read(&*file, Path::new(PATH)).unwrap();
+        assert_eq!(meta.freelist, NO_FREELIST);
+        let meta = Meta { freelist: at, ..meta };
+        file.write_at(&meta.page(meta.slot()), meta.slot() * 4096).unwrap();
+    }
+
+    #[test]
+    fn a_stored_freelist_is_believed_checked_and_given_up() {
+        let disk = MemDisk::new(0);
+        let mut db = open(&disk).unwrap();
+        (0..20).for_each(|n| put(&mut db, n * 100, n * 100 + 100));
+        drop(db);
+        let free: Vec<PageId> = {
+            let db = open(&disk).unwrap();
+            (2..db.snapshot.meta.hwm).filter(|page| db.freelist.is_free(*page)).collect()
+        };
+        assert!(free.len() >= 2, "{free:?}");
+        store_freelist(&disk, free[0], &free[1..]);
+        let mut db = open(&disk).unwrap();
+        assert!(!db.freelist.is_free(free[0]), "the freelist's own page is taken");
+        assert!(db.snapshot.check().is_empty());
+        put(&mut db, 5000, 5001);
+        put(&mut db, 5001, 5002);
+        assert_eq!(db.snapshot.meta.freelist, NO_FREELIST);
+        assert!(db.snapshot.check().is_empty());
+        let root = db.snapshot.meta.root;
+        drop(db);
+        store_freelist(&disk, free[0], &[root]);
+        assert!(matches!(open(&disk), Err(Error::Damaged { .. })), "a used page in the freelist");
+    }
 }

@@ -1,7 +1,8 @@
 //! The engine for bbolt's file format: one writer, any number of readers, copy-on-write pages, two meta pages.
 //!
 //! The format in byte pictures: docs/formats/bolt.md. Files read like this: [`page`], [`meta`], [`snapshot`] (a
-//! committed tree) with [`cursor`] and [`check`]; [`node`] (the changed part of a tree), [`freelist`], [`tx`] (a write
+//! committed tree) with [`cursor`] and [`check`]; [`node`] (the changed part of a tree), [`image`] (the
+//! bytes of new pages), [`freelist`], [`tx`] (a write
 //! transaction), [`db`] (the open file, commits), [`vacuum`] (defragmentation in steps).
 //!
 //! Promises. A commit is whole or not there, whatever happens to the power. Pages that a reader can reach are never
@@ -11,6 +12,7 @@ mod check;
 mod cursor;
 mod db;
 mod freelist;
+mod image;
 mod meta;
 mod node;
 mod page;

@@ -178,7 +178,15 @@ pub struct Snapshot {
     pub(crate) meta: Meta,
     file: Arc<dyn File>,
     roots: [Option<Root>; Bucket::ALL.len()],
-    free_pages: u64,
+    unused: Unused,
+}
+
+/// Pages outside of the tree at the time of a commit.
+#[derive(Clone, Copy)]
+pub(crate) struct Unused {
+    pub(crate) free: u64,
+    /// Freed, but readers may still look at them.
+    pub(crate) waiting: u64,
 }
 
 impl Snapshot {
@@ -186,7 +194,7 @@ impl Snapshot {
         pages: Pages,
         meta: Meta,
         file: Arc<dyn File>,
-        free_pages: u64,
+        unused: Unused,
     ) -> Result<Snapshot, Error> {
         let mut roots = [const { None }; Bucket::ALL.len()];
         for bucket in Bucket::ALL {
@@ -198,7 +206,7 @@ impl Snapshot {
                 }
             };
         }
-        Ok(Snapshot { pages, meta, file, roots, free_pages })
+        Ok(Snapshot { pages, meta, file, roots, unused })
     }
 
     pub(crate) fn root(&self, bucket: Bucket) -> Option<&Root> {
@@ -232,11 +240,11 @@ impl Snapshot {
 
     /// [`Snapshot::size`] less the free pages.
     pub(crate) fn size_in_use(&self) -> u64 {
-        self.size().saturating_sub(self.free_pages * u64::from(self.meta.page_size))
+        self.size().saturating_sub(self.unused.free * u64::from(self.meta.page_size))
     }
 
     pub(crate) fn check(&self) -> Vec<Error> {
-        check::check(&self.pages, &self.meta)
+        check::check(&self.pages, &self.meta, self.unused.free + self.unused.waiting)
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::freelist::{Extent, Freelist};
+use super::image::LeafItem;
 use super::meta::{Meta, NO_FREELIST};
-use super::node::{LeafItem, PageStore, Spilled, Tree};
+use super::node::{PageStore, Spilled, Tree};
 use super::page::{BUCKET, BUCKET_HEADER, PageId, bucket_header};
 use super::snapshot::{Root, Snapshot};
 use crate::error::Error;
