@@ -51,6 +51,10 @@ impl Raft {
         if message.from.is_none() {
             message.from = self.id;
         }
+        if message.kind == MessageKind::TransferLeader {
+            // A wish of an older term does not count.
+            message.term = self.term;
+        }
         message.to = self.leader;
         self.messages.push(message);
     }

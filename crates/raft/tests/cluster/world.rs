@@ -79,9 +79,27 @@ impl World {
     /// Does something to a member, then takes what it wants to send.
     fn with(&mut self, id: MemberId, act: impl FnOnce(&mut Member, &mut Checks)) {
         let member = self.members.get_mut(&id).expect("an id of the pool");
+        let committed = member.raft.committed();
         act(member, &mut self.checks);
         member.pump(&mut self.checks);
+        if member.raft.soft_state().role == Role::Leader && member.raft.committed() > committed {
+            self.check_quorum_has_written(id);
+        }
         self.collect(id);
+    }
+
+    /// What a leader commits is on the disks of a quorum (of both quorums while the membership is joint).
+    fn check_quorum_has_written(&self, leader: MemberId) {
+        let raft = &self.members[&leader].raft;
+        let (index, conf) = (raft.committed(), raft.conf_state());
+        let term = raft.term_at(index);
+        for half in [&conf.voters, &conf.voters_outgoing].into_iter().filter(|half| !half.is_empty()) {
+            let has = |id: &&MemberId| {
+                self.members[id].disk.term(index) == term || self.members[id].disk.start.0 > index
+            };
+            let count = half.iter().filter(has).count();
+            assert!(count > half.len() / 2, "leader {leader} committed {index} with {count} of {half:?}");
+        }
     }
 
     fn collect(&mut self, id: MemberId) {
@@ -111,8 +129,8 @@ impl World {
             18..=57 => self.deliver(),
             58..=72 => self.with(id, Member::finish_write),
             73..=84 => self.with(id, Member::work),
-            85..=91 => self.propose(id),
-            92 => self.read(id),
+            85..=89 => self.propose(id),
+            90..=92 => self.read(id),
             93 => self.member(id).save_store(),
             94 => {
                 let keep = self.below(8) as u64;
