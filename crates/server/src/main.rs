@@ -1,2 +1,35 @@
-//! stub
-fn main() {}
+//! The `etcd` binary.
+
+use std::process::ExitCode;
+
+use server::{config, log, run};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let config = match config::load(std::env::args_os().skip(1), std::env::vars_os()) {
+        Ok(config) => config,
+        Err(exit) => {
+            print!("{}", exit.stdout);
+            eprint!("{}", exit.stderr);
+            return ExitCode::from(exit.status);
+        }
+    };
+    if let Err(error) = log::start(&config.log) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    match run::run(config) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(signal)) => {
+            // As etcd: end by the signal itself, except as the first process of a container.
+            if std::process::id() != 1 {
+                // If this fails, the status below says success all the same.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => log::fatal!("discovery failed", "error" = error.to_string()),
+    }
+}

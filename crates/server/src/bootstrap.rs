@@ -1,0 +1,459 @@
+//! From a data directory, empty or not, to everything a member needs to run. Formats 1.1, 5.9, 6.4, 6.6.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::raft::{ConfState, Entry, EntryKind, HardState, Index, MemberId, Restored, Term};
+use backend::{Backend, Bucket, schema};
+use disk::{Disk, Open};
+use prost::Message as _;
+use proto::{etcdserverpb as pb, raftpb};
+use sha1::{Digest, Sha1};
+use store::{Store, Version};
+use thiserror::Error;
+use wal::{SnapshotRecord, Wal, codec};
+
+use crate::config::{ClusterState, Config, Emulated};
+use crate::log;
+
+/// Why a member cannot start.
+#[derive(Debug, Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("{0}: {1}")]
+    Disk(String, std::io::Error),
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Raft(#[from] ::raft::Error),
+    #[error("{0}")]
+    Config(String),
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// What the disk held, or what was put there.
+pub struct Booted {
+    /// This member.
+    pub member_id: u64,
+    /// Its cluster.
+    pub cluster_id: u64,
+    /// The log, open for appending.
+    pub wal: Wal,
+    /// The applied state.
+    pub store: Store,
+    /// What consensus starts from.
+    pub restored: Restored,
+    /// The newest disk snapshot.
+    pub snapshot_index: Index,
+    /// There was a log already.
+    pub was_initialized: bool,
+    /// The log holds requests that 3.7 cannot read: take a disk snapshot soon.
+    pub has_v2_requests: bool,
+}
+
+/// Version that a member as configured announces.
+pub fn announced_version(config: &Config) -> &'static str {
+    match config.emulated_version {
+        Emulated::V3_5 => "3.5.33",
+        Emulated::V3_6 => "3.6.14",
+        Emulated::V3_7 => "3.7.1",
+    }
+}
+
+/// Its major and minor numbers.
+pub fn own_version(config: &Config) -> Version {
+    match config.emulated_version {
+        Emulated::V3_5 => Version::V3_5,
+        Emulated::V3_6 => Version::V3_6,
+        Emulated::V3_7 => Version::V3_7,
+    }
+}
+
+/// Opens or creates the member's files.
+pub fn boot(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
+    prepare_dirs(disk.as_ref(), config)?;
+    if Wal::exists(disk.as_ref(), &config.wal_path()) { restart(disk, config) } else { create(disk, config) }
+}
+
+/// Creates the directories and proves that they can be written.
+fn prepare_dirs(disk: &dyn Disk, config: &Config) -> Result<(), Error> {
+    let wal_parent = config.wal_path().parent().map(Path::to_owned);
+    for dir in [Path::new(&config.data_dir).to_owned(), config.member_dir(), config.snap_path()]
+        .into_iter()
+        .chain(wal_parent)
+    {
+        let shown = |error| Error::Disk(format!("cannot access data directory {}", dir.display()), error);
+        disk.create_dir_all(&dir, 0o700).map_err(shown)?;
+        let probe = dir.join(".touch");
+        disk.open(&probe, Open::truncate(0o600)).map_err(shown)?;
+        disk.remove(&probe).map_err(shown)?;
+    }
+    wal::snap::remove_leftovers(disk, &config.snap_path())?;
+    Ok(())
+}
+
+fn open_backend(disk: &Arc<dyn Disk>, config: &Config) -> Result<Backend, Error> {
+    Ok(Backend::open(disk.clone(), &config.db_path(), backend::Options::default())?)
+}
+
+fn open_store(backend: Backend, config: &Config, member_id: u64, cluster_id: u64) -> Result<Store, Error> {
+    let min_ttl_ms = (3 * u64::from(config.election_ticks())) / 2 * config.heartbeat_ms;
+    let options = store::Options {
+        member_id,
+        cluster_id,
+        lease_ttl_min: i64::try_from(min_ttl_ms.div_ceil(1000)).unwrap_or(i64::MAX),
+        quota_bytes: config.quota_backend_bytes,
+        emulated_version: own_version(config),
+        lease_checkpoint_persist: config.features.lease_checkpoint_persist,
+        learners_max: usize::try_from(config.max_learners).unwrap_or(0),
+        token_kind: if config.auth_token.starts_with("jwt") {
+            store::TokenKind::Jwt
+        } else {
+            store::TokenKind::Simple
+        },
+        hash_password: Some(|password| bcrypt::hash(password, bcrypt::DEFAULT_COST).ok()),
+    };
+    Ok(Store::open(backend, options)?)
+}
+
+/// A first start: ids from the configuration, a new log seeded with one conf change per initial member.
+fn create(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
+    if config.initial_cluster_state == ClusterState::Existing {
+        return Err(Error::Config("joining an existing cluster is not supported yet".into()));
+    }
+    let initial = initial_members(config)?;
+    let own = initial.iter().find(|m| m.name == config.name).ok_or_else(|| {
+        Error::Config(format!(
+            "couldn't find local name {:?} in the initial cluster configuration",
+            config.name
+        ))
+    })?;
+    check_advertised(config, own)?;
+    let (member_id, cluster_id) = (own.id, cluster_id(&initial));
+    let backend = open_backend(disk, config)?;
+    let mut store = open_store(backend, config, member_id, cluster_id)?;
+    store.commit()?;
+    let metadata = codec::encode_metadata(MemberId(member_id), cluster_id);
+    let mut wal = Wal::create(disk.clone(), &config.wal_path(), &metadata, wal::Options::default())?;
+    let entries = seed_entries(&initial);
+    let commit = Index(entries.len() as u64);
+    let hard_state = HardState { term: Term(1), vote: MemberId::NONE, commit };
+    wal.append(Some(&hard_state), &entries)?;
+    wal.sync()?;
+    let restored = Restored { hard_state, entries, ..Restored::default() };
+    Ok(Booted {
+        member_id,
+        cluster_id,
+        wal,
+        store,
+        restored,
+        snapshot_index: Index(0),
+        was_initialized: false,
+        has_v2_requests: false,
+    })
+}
+
+/// `name=url[,name=url]` as members with their ids, by id.
+pub fn initial_members(config: &Config) -> Result<Vec<store::Member>, Error> {
+    let mut members: Vec<store::Member> = Vec::new();
+    for pair in config.initial_cluster.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (name, url) =
+            pair.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty()).ok_or_else(
+                || Error::Config(format!("error setting up initial cluster: malformed pair {pair:?}")),
+            )?;
+        if members.iter().any(|m| m.peer_urls.iter().any(|u| u == url)) {
+            return Err(Error::Config("duplicate URL in the initial cluster configuration".into()));
+        }
+        match members.iter_mut().find(|m| m.name == name) {
+            Some(member) => member.peer_urls.push(url.to_owned()),
+            None => members.push(store::Member {
+                name: name.to_owned(),
+                peer_urls: vec![url.to_owned()],
+                ..Default::default()
+            }),
+        }
+    }
+    for member in &mut members {
+        member.peer_urls.sort();
+        member.id = member_id(&member.peer_urls, &config.initial_cluster_token, None);
+    }
+    members.sort_by_key(|m| m.id);
+    Ok(members)
+}
+
+fn check_advertised(config: &Config, own: &store::Member) -> Result<(), Error> {
+    let mut advertised: Vec<String> = config.advertise_peer_urls.iter().map(ToString::to_string).collect();
+    advertised.sort();
+    if advertised == own.peer_urls {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "--initial-cluster has {}={} but missing from --initial-advertise-peer-urls={}",
+        own.name,
+        own.peer_urls.join(","),
+        advertised.join(",")
+    )))
+}
+
+/// Formats 5.9. `urls` must be sorted.
+pub fn member_id(urls: &[String], token: &str, unix_seconds: Option<u64>) -> u64 {
+    let mut hash = Sha1::new();
+    for url in urls {
+        hash.update(url);
+    }
+    hash.update(token);
+    if let Some(seconds) = unix_seconds {
+        hash.update(seconds.to_string());
+    }
+    first_eight(&hash.finalize())
+}
+
+/// Formats 5.9. `members` must be sorted by id.
+fn cluster_id(members: &[store::Member]) -> u64 {
+    let mut hash = Sha1::new();
+    for member in members {
+        hash.update(member.id.to_be_bytes());
+    }
+    first_eight(&hash.finalize())
+}
+
+fn first_eight(sum: &[u8]) -> u64 {
+    sum.iter().take(8).fold(0, |acc, byte| acc << 8 | u64::from(*byte))
+}
+
+/// The wall clock in seconds.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// Entries 1..n of term 1 that add the initial members: identical on all of them (formats 6.6 b).
+fn seed_entries(members: &[store::Member]) -> Vec<Entry> {
+    let entry = |(at, member): (usize, &store::Member)| {
+        let change = ::raft::ConfChange {
+            id: 0,
+            kind: ::raft::ConfChangeKind::AddNode,
+            node_id: MemberId(member.id),
+            context: member.to_json().into(),
+        };
+        Entry {
+            term: Term(1),
+            index: Index(at as u64 + 1),
+            kind: EntryKind::ConfChange,
+            data: codec::encode_conf_change(&change),
+        }
+    };
+    members.iter().enumerate().map(entry).collect()
+}
+
+/// A start from existing files.
+fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
+    let wal_dir = config.wal_path();
+    let records = wal::snapshot_records(disk.as_ref(), &wal_dir)?;
+    let newest = records.last().cloned().unwrap_or_default();
+    let backend = open_backend_at(disk, config, newest.index)?;
+    let (mut wal, replay) = Wal::open(disk.clone(), &wal_dir, &newest, wal::Options::default())?;
+    let (member_id, cluster_id) = codec::decode_metadata(&replay.metadata)
+        .map(|(member, cluster)| (member.0, cluster))
+        .map_err(|error| Error::Damaged(format!("failed to decode the metadata of the log: {error}")))?;
+    let mut store = open_store(backend, config, member_id, cluster_id)?;
+    let seeded = seed_from_v2(disk.as_ref(), config, &mut store, &records)?;
+    let mut entries = replay.entries;
+    let mut hard_state = replay.hard_state;
+    if seeded {
+        roll_forward(&mut store, &entries)?;
+    }
+    // The commit index alone is not synced: what is applied was committed.
+    hard_state.commit = hard_state.commit.max(Index(store.consistent_index())).max(newest.index);
+    if config.force_new_cluster {
+        force_new_cluster(&mut wal, &store, &mut hard_state, &mut entries, member_id)?;
+    }
+    let has_v2_requests = entries.iter().any(is_v2_request);
+    let applied = newest.index.max(Index(store.consistent_index()));
+    let restored = Restored {
+        hard_state,
+        conf_state: conf_state(&store),
+        snapshot_index: newest.index,
+        snapshot_term: newest.term,
+        entries,
+        applied,
+    };
+    Ok(Booted {
+        member_id,
+        cluster_id,
+        wal,
+        store,
+        restored,
+        snapshot_index: newest.index,
+        was_initialized: true,
+        has_v2_requests,
+    })
+}
+
+/// The database, which must include the snapshot: if it lags, one received from a leader is waiting beside it.
+fn open_backend_at(disk: &Arc<dyn Disk>, config: &Config, snapshot: Index) -> Result<Backend, Error> {
+    let backend = open_backend(disk, config)?;
+    let consistent = backend
+        .get(Bucket::Meta, schema::meta::CONSISTENT_INDEX)?
+        .and_then(|v| <[u8; 8]>::try_from(&v[..]).ok())
+        .map_or(0, u64::from_be_bytes);
+    if consistent >= snapshot.0 {
+        return Ok(backend);
+    }
+    let received = config.snap_path().join(wal::snap::received_db_name(snapshot));
+    if !disk.exists(&received) {
+        return Err(Error::Damaged(
+            "failed to recover v3 backend from snapshot: failed to find database snapshot file (snap: snapshot file doesn't exist)".into(),
+        ));
+    }
+    log::info!(
+        "Recovering from snapshot backend",
+        "consistent-index" = consistent,
+        "snapshot-index" = snapshot.0
+    );
+    drop(backend);
+    let shown = |error| Error::Disk(format!("cannot rename {}", received.display()), error);
+    disk.rename(&received, &config.db_path()).map_err(shown)?;
+    disk.sync_dir(&config.snap_path()).map_err(shown)?;
+    open_backend(disk, config)
+}
+
+/// A directory of 3.5 may hold stale member records: the truth is in the v2 blob of its newest .snap (formats 3.7).
+fn seed_from_v2(
+    disk: &dyn Disk,
+    config: &Config,
+    store: &mut Store,
+    records: &[SnapshotRecord],
+) -> Result<bool, Error> {
+    if store.reader().storage_version() != Some(Version::V3_5) || store.consistent_index() == 0 {
+        return Ok(false);
+    }
+    let Some(snapshot) = wal::snap::load_newest(disk, &config.snap_path(), records)? else {
+        return Ok(false);
+    };
+    if snapshot.data.is_empty() {
+        return Ok(false);
+    }
+    store.seed_members(&snapshot.data)?;
+    Ok(true)
+}
+
+/// Entries the database already includes, once more for the membership alone.
+fn roll_forward(store: &mut Store, entries: &[Entry]) -> Result<(), Error> {
+    let consistent = store.consistent_index();
+    for entry in entries.iter().take_while(|e| e.index.0 <= consistent) {
+        match entry.kind {
+            EntryKind::ConfChange => {
+                let change = raftpb::ConfChange::decode(entry.data.clone()).map_err(|error| {
+                    Error::Damaged(format!("conf change at index {}: {error}", entry.index))
+                })?;
+                store.apply_conf_change(entry.index.0, entry.term.0, &change);
+            }
+            _ => {
+                store.apply(
+                    store::Entry { index: entry.index.0, term: entry.term.0, data: &entry.data },
+                    false,
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A bare request of the v2 store, as 3.5 writes them: 3.7 dies of it (formats 4.3).
+fn is_v2_request(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Normal
+        && !entry.data.is_empty()
+        && pb::InternalRaftRequest::decode(entry.data.clone())
+            .map_or(true, |request| request.header.is_none() && request.id == 0)
+}
+
+fn conf_state(store: &Store) -> ConfState {
+    let state = store.members().conf_state();
+    let ids = |list: Vec<u64>| list.into_iter().map(MemberId).collect();
+    ConfState { voters: ids(state.voters), learners: ids(state.learners), ..ConfState::default() }
+}
+
+/// `--force-new-cluster`: what is not committed is dropped, and the log ends with the removal of everybody else
+/// (formats 6.6 f).
+fn force_new_cluster(
+    wal: &mut Wal,
+    store: &Store,
+    hard_state: &mut HardState,
+    entries: &mut Vec<Entry>,
+    member_id: u64,
+) -> Result<(), Error> {
+    let before = entries.len();
+    entries.retain(|entry| entry.index <= hard_state.commit);
+    log::info!(
+        "discarding uncommitted WAL entries",
+        "number-of-discarded-wal-entries" = before - entries.len()
+    );
+    let mut members: std::collections::BTreeSet<u64> = store.members().list.keys().copied().collect();
+    for entry in entries.iter().filter(|e| e.kind == EntryKind::ConfChange) {
+        if entry.index.0 > store.consistent_index()
+            && let Ok(change) = codec::decode_conf_change(entry.data.clone())
+        {
+            match change.kind {
+                ::raft::ConfChangeKind::RemoveNode => members.remove(&change.node_id.0),
+                ::raft::ConfChangeKind::UpdateNode => false,
+                _ => members.insert(change.node_id.0),
+            };
+        }
+    }
+    let mut changes = Vec::new();
+    if !members.contains(&member_id) {
+        let own = store::Member {
+            id: member_id,
+            peer_urls: vec!["http://localhost:2380".into()],
+            ..Default::default()
+        };
+        changes.push((::raft::ConfChangeKind::AddNode, member_id, own.to_json()));
+    }
+    changes.extend(
+        members
+            .iter()
+            .filter(|id| **id != member_id)
+            .map(|id| (::raft::ConfChangeKind::RemoveNode, *id, Vec::new())),
+    );
+    let mut forced = Vec::new();
+    for (kind, node, context) in changes {
+        let index = Index(hard_state.commit.0 + forced.len() as u64 + 1);
+        let change = ::raft::ConfChange { id: 0, kind, node_id: MemberId(node), context: context.into() };
+        let data = codec::encode_conf_change(&change);
+        forced.push(Entry { term: hard_state.term, index, kind: EntryKind::ConfChange, data });
+    }
+    wal.append(None, &forced)?;
+    wal.sync()?;
+    hard_state.commit = Index(hard_state.commit.0 + forced.len() as u64);
+    entries.extend(forced);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(cluster: &str, token: &str) -> Config {
+        Config { initial_cluster: cluster.into(), initial_cluster_token: token.into(), ..Config::default() }
+    }
+
+    #[test]
+    fn ids_are_those_etcd_computes() {
+        let members = initial_members(&config("default=http://localhost:2380", "etcd-cluster")).unwrap();
+        assert_eq!(format!("{:x}", members[0].id), "8e9e05c52164694d");
+        assert_eq!(format!("{:x}", cluster_id(&members)), "cdf818194e3a8c32");
+        let three = "a=http://127.0.0.1:61112,b=http://127.0.0.1:61122,c=http://127.0.0.1:61132";
+        let members = initial_members(&config(three, "tok")).unwrap();
+        let ids: Vec<String> = members.iter().map(|m| format!("{:x}", m.id)).collect();
+        assert_eq!(ids, ["23c1e410bf81210", "60243695b11bcea4", "efc313178f6b4a85"]);
+        assert_eq!(format!("{:x}", cluster_id(&members)), "5b69c23afe278758");
+        let added = member_id(&["http://127.0.0.1:61999".into()], "", Some(1_795_311_160));
+        assert_eq!(format!("{added:x}"), "f5cd627e05132a6d");
+    }
+}

@@ -1,0 +1,189 @@
+//! The front door: HTTP/1.1 and HTTP/2 on one port, one current-thread runtime per core.
+//!
+//! An accepted socket goes to the front loop with the fewest connections and stays there, so that nothing a request
+//! touches on its way in or out is shared between cores.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::sync::{mpsc, watch};
+
+use crate::rpc::body::Body;
+
+/// Sockets that may wait for a front loop; above that the listener itself waits.
+const HANDOVER_MAX: usize = 256;
+/// Headers of one request, in bytes.
+const HEADER_LIST_BYTES: u32 = 16 << 20;
+/// How long open connections may finish what they do after a stop.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// One answer under way.
+pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+/// Answers one request that came through a listener.
+pub type Service = Arc<dyn Fn(Request<Incoming>, SocketAddr) -> Answer + Send + Sync>;
+
+/// Limits of every connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// HTTP/2 streams at a time; `None` is no limit.
+    pub streams_max: Option<u32>,
+    /// Interval of the server's pings; zero turns them off.
+    pub keepalive_interval: Duration,
+    /// Wait for the answer to a ping.
+    pub keepalive_timeout: Duration,
+}
+
+struct Loop {
+    sockets: mpsc::Sender<(TcpStream, SocketAddr, Service)>,
+    connections: Arc<AtomicUsize>,
+}
+
+/// The front loops; they live until the sender of `stop` says true.
+pub struct Door {
+    loops: Arc<Vec<Loop>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Door {
+    /// Starts `count` front loops. `enter` runs first on each loop's thread, inside its runtime.
+    pub fn start(
+        count: usize,
+        limits: Limits,
+        stop: watch::Receiver<bool>,
+        enter: impl Fn(usize) + Send + Sync + 'static,
+    ) -> std::io::Result<Door> {
+        let enter = Arc::new(enter);
+        let (mut loops, mut threads) = (Vec::new(), Vec::new());
+        for at in 0..count.max(1) {
+            let (sockets, arriving) = mpsc::channel(HANDOVER_MAX);
+            let connections = Arc::new(AtomicUsize::new(0));
+            loops.push(Loop { sockets, connections: connections.clone() });
+            let (stop, enter) = (stop.clone(), enter.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let run = move || {
+                runtime.block_on(async move {
+                    enter(at);
+                    serve_loop(arriving, connections, limits, stop).await;
+                });
+            };
+            threads.push(std::thread::Builder::new().name(format!("front-{at}")).spawn(run)?);
+        }
+        Ok(Door { loops: Arc::new(loops), threads, stop })
+    }
+
+    /// Accepts on `listener` from now on. Must be called inside a runtime.
+    pub fn open(&self, listener: TcpListener, service: Service) -> std::io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let (loops, mut stop) = (self.loops.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                match accepted {
+                    Ok((socket, remote)) => hand_over(&loops, socket, remote, &service).await,
+                    // Out of descriptors, or the client left already: let things settle.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until every loop has ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn hand_over(loops: &[Loop], socket: tokio::net::TcpStream, remote: SocketAddr, service: &Service) {
+    // A socket that cannot be set up is a client that has gone.
+    let Ok(socket) = socket.into_std() else { return };
+    let _ = socket.set_nodelay(true);
+    let Some(least) = loops.iter().min_by_key(|l| l.connections.load(Ordering::Relaxed)) else { return };
+    least.connections.fetch_add(1, Ordering::Relaxed);
+    if least.sockets.send((socket, remote, service.clone())).await.is_err() {
+        least.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve_loop(
+    mut arriving: mpsc::Receiver<(TcpStream, SocketAddr, Service)>,
+    connections: Arc<AtomicUsize>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let builder = Arc::new(builder(limits));
+    loop {
+        let (socket, remote, service) = tokio::select! {
+            arrived = arriving.recv() => match arrived {
+                Some(arrived) => arrived,
+                None => break,
+            },
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(socket) = tokio::net::TcpStream::from_std(socket) else {
+            connections.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        };
+        let (builder, connections, stop) = (builder.clone(), connections.clone(), stop.clone());
+        tokio::spawn(async move {
+            serve_connection(&builder, socket, remote, service, stop).await;
+            connections.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+    let deadline = tokio::time::Instant::now() + DRAIN;
+    while connections.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    let interval = (!limits.keepalive_interval.is_zero()).then_some(limits.keepalive_interval);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}
+
+async fn serve_connection(
+    builder: &auto::Builder<TokioExecutor>,
+    socket: tokio::net::TcpStream,
+    remote: SocketAddr,
+    service: Service,
+    mut stop: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request| {
+        let answer = service(request, remote);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    // An error here is a client that broke off or broke the protocol; hyper has told it what there is to tell.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

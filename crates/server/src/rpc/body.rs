@@ -1,0 +1,322 @@
+//! Response bodies: whole, spliced from stored records, or fed by a stream; always under the reader's flow control.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use http_body::{Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::error::Status;
+
+/// Chunks handed to the transport are about this long: two HTTP/2 frames of the usual size.
+const CHUNK_BYTES: usize = 32 * 1024;
+/// A record at least this long is passed on as it is; a shorter one is cheaper to copy into a chunk.
+const SPLICE_BYTES: usize = 8 * 1024;
+
+/// What one message of a response is made of. Long lists stay as the stored pieces until the transport asks for them.
+pub enum Message {
+    /// An encoded message.
+    Whole(Bytes),
+    /// `head`, then every record as field 2 (length-delimited), then `tail`.
+    List {
+        /// Encoded fields before the records.
+        head: Bytes,
+        /// Encoded `mvccpb.KeyValue`s.
+        records: Vec<Bytes>,
+        /// Encoded fields after the records.
+        tail: Bytes,
+    },
+}
+
+impl Message {
+    /// Length of the encoded message in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Message::Whole(bytes) => bytes.len(),
+            Message::List { head, records, tail } => {
+                head.len() + tail.len() + records.iter().map(|r| framed_len(r.len())).sum::<usize>()
+            }
+        }
+    }
+
+    /// Whether nothing would be sent.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The message as one buffer, for those who need it so (the gateway, the in-process client).
+    pub fn to_bytes(&self) -> Bytes {
+        match self {
+            Message::Whole(bytes) => bytes.clone(),
+            Message::List { head, records, tail } => {
+                let mut out = BytesMut::with_capacity(self.len());
+                out.put_slice(head);
+                for record in records {
+                    put_record_header(&mut out, record.len());
+                    out.put_slice(record);
+                }
+                out.put_slice(tail);
+                out.freeze()
+            }
+        }
+    }
+}
+
+/// Tag and length of field 2, wire type 2.
+fn put_record_header(out: &mut BytesMut, len: usize) {
+    out.put_u8(0x12);
+    prost::encoding::encode_varint(len as u64, out);
+}
+
+fn framed_len(len: usize) -> usize {
+    1 + prost::encoding::encoded_len_varint(len as u64) + len
+}
+
+/// The five bytes before each gRPC message: not compressed, length.
+fn put_frame_header(out: &mut BytesMut, len: usize) {
+    out.put_u8(0);
+    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+}
+
+/// A response body of the front door.
+pub enum Body {
+    /// Nothing: the headers say it all.
+    Empty,
+    /// A plain HTTP answer.
+    Plain(Option<Bytes>),
+    /// One gRPC message, then the trailers.
+    Unary(Unary),
+    /// Messages as they come, then the trailers.
+    Stream(Stream),
+}
+
+/// State of a [`Body::Unary`].
+pub struct Unary {
+    ready: VecDeque<Bytes>,
+    records: std::vec::IntoIter<Bytes>,
+    tail: Bytes,
+    trailers: bool,
+}
+
+/// State of a [`Body::Stream`].
+pub struct Stream {
+    source: mpsc::Receiver<Result<Message, Status>>,
+    current: Option<Unary>,
+    trailers: Option<HeaderMap>,
+    done: bool,
+}
+
+impl Body {
+    /// A plain HTTP body.
+    pub fn plain(bytes: impl Into<Bytes>) -> Body {
+        Body::Plain(Some(bytes.into()))
+    }
+
+    /// One message and status OK.
+    pub fn unary(message: Message) -> Body {
+        Body::Unary(Unary::new(message, true))
+    }
+
+    /// Messages from `source` until it closes (status OK) or yields a status.
+    pub fn stream(source: mpsc::Receiver<Result<Message, Status>>) -> Body {
+        Body::Stream(Stream { source, current: None, trailers: None, done: false })
+    }
+}
+
+impl Unary {
+    fn new(message: Message, trailers: bool) -> Unary {
+        let len = message.len();
+        match message {
+            Message::Whole(bytes) => {
+                let mut out = BytesMut::with_capacity(5 + bytes.len().min(SPLICE_BYTES));
+                put_frame_header(&mut out, len);
+                let mut ready = VecDeque::with_capacity(2);
+                if bytes.len() < SPLICE_BYTES {
+                    out.put_slice(&bytes);
+                    ready.push_back(out.freeze());
+                } else {
+                    ready.push_back(out.freeze());
+                    ready.push_back(bytes);
+                }
+                Unary { ready, records: Vec::new().into_iter(), tail: Bytes::new(), trailers }
+            }
+            Message::List { head, records, tail } => {
+                let mut out = BytesMut::with_capacity((5 + len).min(CHUNK_BYTES + SPLICE_BYTES));
+                put_frame_header(&mut out, len);
+                out.put_slice(&head);
+                let mut unary =
+                    Unary { ready: VecDeque::with_capacity(2), records: records.into_iter(), tail, trailers };
+                unary.fill(out);
+                unary
+            }
+        }
+    }
+
+    /// Puts the next chunk (and perhaps a long record behind it) into `ready`.
+    fn fill(&mut self, mut out: BytesMut) {
+        for record in self.records.by_ref() {
+            put_record_header(&mut out, record.len());
+            if record.len() >= SPLICE_BYTES {
+                self.ready.push_back(out.freeze());
+                self.ready.push_back(record);
+                return;
+            }
+            out.put_slice(&record);
+            if out.len() >= CHUNK_BYTES {
+                self.ready.push_back(out.freeze());
+                return;
+            }
+        }
+        out.put_slice(&std::mem::take(&mut self.tail));
+        if !out.is_empty() {
+            self.ready.push_back(out.freeze());
+        }
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.ready.is_empty() && (self.records.len() > 0 || !self.tail.is_empty()) {
+            self.fill(BytesMut::with_capacity(CHUNK_BYTES + SPLICE_BYTES));
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        loop {
+            if let Some(unary) = &mut self.current {
+                if let Some(bytes) = unary.next() {
+                    return Poll::Ready(Some(Frame::data(bytes)));
+                }
+                self.current = None;
+            }
+            if let Some(trailers) = self.trailers.take() {
+                self.done = true;
+                return Poll::Ready(Some(Frame::trailers(trailers)));
+            }
+            if self.done {
+                return Poll::Ready(None);
+            }
+            match self.source.poll_recv(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(message))) => self.current = Some(Unary::new(message, false)),
+                Poll::Ready(Some(Err(status))) => {
+                    self.source.close();
+                    self.trailers = Some(trailers_of(&status));
+                }
+                Poll::Ready(None) => self.trailers = Some(trailers_ok()),
+            }
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Body::Empty => Poll::Ready(None),
+            Body::Plain(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Body::Unary(unary) => Poll::Ready(match unary.next() {
+                Some(bytes) => Some(Ok(Frame::data(bytes))),
+                None if unary.trailers => {
+                    unary.trailers = false;
+                    Some(Ok(Frame::trailers(trailers_ok())))
+                }
+                None => None,
+            }),
+            Body::Stream(stream) => stream.poll(cx).map(|frame| frame.map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Empty | Body::Plain(None) => true,
+            Body::Plain(Some(bytes)) => bytes.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty | Body::Plain(None) => SizeHint::with_exact(0),
+            Body::Plain(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+fn trailers_ok() -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(1);
+    map.insert("grpc-status", HeaderValue::from_static("0"));
+    map
+}
+
+/// `grpc-status` and `grpc-message` of a failed call.
+pub fn trailers_of(status: &Status) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(2);
+    map.insert("grpc-status", HeaderValue::from(status.code as u16));
+    if let Ok(text) = HeaderValue::from_str(&percent_encode(&status.message)) {
+        map.insert("grpc-message", text);
+    }
+    map
+}
+
+/// gRPC's percent encoding: printable ASCII but `%` stays.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..=0x7e).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(mut unary: Unary) -> (Vec<u8>, usize) {
+        let (mut all, mut longest) = (Vec::new(), 0);
+        while let Some(bytes) = unary.next() {
+            longest = longest.max(bytes.len());
+            all.extend_from_slice(&bytes);
+        }
+        (all, longest)
+    }
+
+    #[test]
+    fn a_spliced_list_is_byte_for_byte_the_encoded_message_and_leaves_in_small_chunks() {
+        for record_len in [0_usize, 1, 300, SPLICE_BYTES - 1, SPLICE_BYTES, 100_000] {
+            let records: Vec<Bytes> = (0..50).map(|i| Bytes::from(vec![i as u8; record_len])).collect();
+            let list = Message::List {
+                head: Bytes::from_static(b"\x0a\x00"),
+                records,
+                tail: Bytes::from_static(b"\x20\x32"),
+            };
+            let whole = list.to_bytes();
+            let (sent, longest) = drain(Unary::new(list, true));
+            assert_eq!(sent[0], 0);
+            assert_eq!(sent[1..5], u32::try_from(whole.len()).unwrap().to_be_bytes());
+            assert_eq!(&sent[5..], &whole[..]);
+            assert!(longest <= (CHUNK_BYTES + SPLICE_BYTES + 16).max(record_len), "{longest}");
+        }
+    }
+
+    #[test]
+    fn messages_outside_printable_ascii_are_percent_encoded() {
+        assert_eq!(percent_encode("a%b\n\u{e9}"), "a%25b%0A%C3%A9");
+        assert_eq!(percent_encode("etcdserver: no leader"), "etcdserver: no leader");
+    }
+}

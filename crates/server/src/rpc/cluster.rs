@@ -1,0 +1,207 @@
+//! MemberAdd, MemberRemove, MemberUpdate, MemberPromote, MemberList.
+
+use ::raft::ConfChangeKind;
+use proto::etcdserverpb as pb;
+use store::{ConfChangeContext, Members};
+
+use super::Call;
+use super::error::{self, Status};
+use crate::bootstrap;
+
+/// Log position, relative to the leader's, from which on a learner may be promoted.
+const LEARNER_READY: f64 = 0.9;
+
+/// Cluster/MemberAdd.
+pub async fn add(call: Call, request: pb::MemberAddRequest) -> Result<pb::MemberAddResponse, Status> {
+    let urls = checked_urls(&request.peer_ur_ls)?;
+    call.admin().await?;
+    let member = &call.member;
+    if member.config.strict_reconfig_check {
+        let members = member.store.members();
+        if !request.is_learner && !may_add_voter(&members) {
+            return Err(error::NOT_ENOUGH_STARTED);
+        }
+        if members.voters().count() > 1 && !member.leadership.has_leader() {
+            return Err(error::UNHEALTHY);
+        }
+    }
+    let id = bootstrap::member_id(&urls, "", Some(bootstrap::unix_seconds()));
+    let added = store::Member { id, peer_urls: urls, is_learner: request.is_learner, ..Default::default() };
+    let context = ConfChangeContext { member: added.clone(), is_promote: false }.to_json();
+    let kind = if request.is_learner { ConfChangeKind::AddLearnerNode } else { ConfChangeKind::AddNode };
+    let members = member.propose_conf_change(kind, id, context).await?;
+    Ok(pb::MemberAddResponse {
+        header: member.bare_header(),
+        member: Some(to_proto(&added)),
+        members: list_to_proto(&members),
+    })
+}
+
+/// Cluster/MemberRemove.
+pub async fn remove(
+    call: Call,
+    request: pb::MemberRemoveRequest,
+) -> Result<pb::MemberRemoveResponse, Status> {
+    call.admin().await?;
+    let member = &call.member;
+    let members = member.store.members();
+    if member.config.strict_reconfig_check
+        && members.list.get(&request.id).is_none_or(|m| !m.is_learner)
+        && !may_remove_voter(&members, request.id)
+    {
+        return Err(error::NOT_ENOUGH_STARTED);
+    }
+    let members = member.propose_conf_change(ConfChangeKind::RemoveNode, request.id, Vec::new()).await?;
+    Ok(pb::MemberRemoveResponse { header: member.bare_header(), members: list_to_proto(&members) })
+}
+
+/// Cluster/MemberUpdate.
+pub async fn update(
+    call: Call,
+    request: pb::MemberUpdateRequest,
+) -> Result<pb::MemberUpdateResponse, Status> {
+    checked_urls(&request.peer_ur_ls)?;
+    call.admin().await?;
+    let updated = store::Member { id: request.id, peer_urls: request.peer_ur_ls, ..Default::default() };
+    let member = &call.member;
+    let members =
+        member.propose_conf_change(ConfChangeKind::UpdateNode, request.id, updated.to_json()).await?;
+    Ok(pb::MemberUpdateResponse { header: member.bare_header(), members: list_to_proto(&members) })
+}
+
+/// Cluster/MemberPromote.
+pub async fn promote(
+    call: Call,
+    request: pb::MemberPromoteRequest,
+) -> Result<pb::MemberPromoteResponse, Status> {
+    call.admin().await?;
+    let member = &call.member;
+    if !member.leadership.leads() {
+        return Err(error::NOT_LEADER);
+    }
+    check_learner_ready(&call, request.id).await?;
+    let promoted = store::Member { id: request.id, ..Default::default() };
+    let context = ConfChangeContext { member: promoted, is_promote: true }.to_json();
+    let members = member.propose_conf_change(ConfChangeKind::AddNode, request.id, context).await?;
+    Ok(pb::MemberPromoteResponse { header: member.bare_header(), members: list_to_proto(&members) })
+}
+
+async fn check_learner_ready(call: &Call, id: u64) -> Result<(), Status> {
+    let members = call.member.store.members();
+    match members.list.get(&id) {
+        None => return Err(error::MEMBER_NOT_FOUND),
+        Some(m) if !m.is_learner => return Err(error::MEMBER_NOT_LEARNER),
+        Some(_) => {}
+    }
+    let status = call.member.node_status().await?;
+    let matched = |id: u64| status.peers.iter().find(|p| p.id.0 == id).map(|p| p.matched.0);
+    let leader = matched(call.member.id).unwrap_or(status.last_index.0).max(1);
+    let learner = matched(id).ok_or(error::MEMBER_NOT_FOUND)?;
+    if (learner as f64) < LEARNER_READY * (leader as f64) {
+        return Err(error::LEARNER_NOT_READY);
+    }
+    let started = members.list.values().filter(|m| !m.is_learner && m.is_started()).count() + 1;
+    let voters = members.voters().count() + 1;
+    if call.member.config.strict_reconfig_check && started < voters / 2 + 1 {
+        return Err(error::NOT_ENOUGH_STARTED);
+    }
+    Ok(())
+}
+
+/// Cluster/MemberList.
+pub async fn list(call: Call, request: pb::MemberListRequest) -> Result<pb::MemberListResponse, Status> {
+    if request.linearizable {
+        call.member.linearize().await?;
+    }
+    let members = call.member.store.members();
+    Ok(pb::MemberListResponse {
+        header: call.member.bare_header(),
+        members: members.list.values().map(to_proto).collect(),
+    })
+}
+
+/// Peer URLs as stored: sorted, each `scheme://host:port`, none twice.
+fn checked_urls(urls: &[String]) -> Result<Vec<String>, Status> {
+    let mut urls: Vec<String> = urls.iter().map(|u| u.trim().to_owned()).collect();
+    urls.sort();
+    let valid = |url: &String| {
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        let rest = rest.or_else(|| url.strip_prefix("unix://")).or_else(|| url.strip_prefix("unixs://"));
+        rest.is_some_and(|host| match host.rsplit_once(':') {
+            Some((_, port)) => !host.contains('/') && port.parse::<u16>().is_ok(),
+            None => false,
+        })
+    };
+    if urls.is_empty() || !urls.iter().all(valid) {
+        return Err(error::MEMBER_BAD_URLS);
+    }
+    Ok(urls)
+}
+
+/// With n voters of which s have started: one more must not lose the quorum (formats 6.7).
+fn may_add_voter(members: &Members) -> bool {
+    let voters: Vec<_> = members.list.values().filter(|m| !m.is_learner).collect();
+    let started = voters.iter().filter(|m| m.is_started()).count();
+    (started == 1 && voters.len() == 1) || started > voters.len().div_ceil(2)
+}
+
+/// The started voters without this one must be a quorum of the rest.
+fn may_remove_voter(members: &Members, id: u64) -> bool {
+    let rest: Vec<_> = members.list.values().filter(|m| !m.is_learner && m.id != id).collect();
+    let started = rest.iter().filter(|m| m.is_started()).count();
+    !rest.is_empty() && started >= rest.len() / 2 + 1
+}
+
+/// A member as the API shows it.
+pub fn to_proto(member: &store::Member) -> pb::Member {
+    pb::Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_ur_ls: member.peer_urls.clone(),
+        client_ur_ls: member.client_urls.clone(),
+        is_learner: member.is_learner,
+    }
+}
+
+fn list_to_proto(members: &[store::Member]) -> Vec<pb::Member> {
+    members.iter().map(to_proto).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(started: &[bool]) -> Members {
+        let member = |(at, started): (usize, &bool)| {
+            let id = at as u64 + 1;
+            let name = if *started { "n".to_owned() } else { String::new() };
+            (id, store::Member { id, name, ..Default::default() })
+        };
+        Members { list: started.iter().enumerate().map(member).collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_voter_is_added_only_while_enough_have_started() {
+        assert!(may_add_voter(&members(&[true])));
+        assert!(!may_add_voter(&members(&[true, false])));
+        assert!(may_add_voter(&members(&[true, true])));
+        assert!(may_add_voter(&members(&[true, true, true])));
+        assert!(!may_add_voter(&members(&[true, true, false])));
+    }
+
+    #[test]
+    fn the_last_voter_and_a_needed_one_are_not_removed() {
+        assert!(!may_remove_voter(&members(&[true]), 1));
+        assert!(may_remove_voter(&members(&[true, true, true]), 3));
+        assert!(!may_remove_voter(&members(&[true, true, false, false]), 1));
+    }
+
+    #[test]
+    fn peer_urls_need_a_scheme_and_a_port() {
+        let checked = |urls: &[&str]| checked_urls(&urls.iter().map(|u| (*u).to_owned()).collect::<Vec<_>>());
+        assert_eq!(checked(&["http://b:2", " http://a:1"]).unwrap(), ["http://a:1", "http://b:2"]);
+        for bad in [&[][..], &["a:1"], &["http://a"], &["ftp://a:1"], &["http://a:1/path"]] {
+            assert_eq!(checked(bad).unwrap_err(), error::MEMBER_BAD_URLS);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Range, RangeStream, Put, DeleteRange, Txn, Compact.
+
+use bytes::Bytes;
+use mvcc::{RangeQuery, RangeResult};
+use prost::Message as _;
+use proto::etcdserverpb as pb;
+use store::Response;
+
+use super::body::Message;
+use super::error::{self, Status};
+use super::{Call, Sink};
+use crate::member::{Field, Member, Who};
+
+/// KV/Range.
+pub async fn range(call: Call, request: pb::RangeRequest) -> Result<Message, Status> {
+    let timer = crate::stats::Timer::start();
+    let result = read(&call, &request).await;
+    crate::stats::ranged(timer, result.is_ok());
+    let result = result?;
+    let mut header = Some(pb::ResponseHeader { revision: result.revision, ..Default::default() });
+    call.member.fill(&mut header);
+    Ok(range_message(header, result))
+}
+
+/// The checks, the wait and the read of one Range.
+pub async fn read(call: &Call, request: &pb::RangeRequest) -> Result<RangeResult, Status> {
+    let member = &call.member;
+    if !request.serializable && member.is_learner() {
+        return Err(error::NOT_FOR_LEARNER);
+    }
+    store::check::check_range(request)?;
+    if !request.serializable {
+        member.linearize().await?;
+    }
+    let who = call.who().await?;
+    member.store.check_range(who.identity(), request)?;
+    let result = member.store.kv().range(&store::range::query(request))?;
+    if who.revision != 0 {
+        member.store.check_still_current(who.identity())?;
+    }
+    Ok(result)
+}
+
+/// A RangeResponse whose records are spliced from the store.
+fn range_message(header: Option<pb::ResponseHeader>, result: RangeResult) -> Message {
+    let head = pb::RangeResponse { header, ..Default::default() }.encode_to_vec();
+    let tail =
+        pb::RangeResponse { more: result.more, count: result.count, ..Default::default() }.encode_to_vec();
+    Message::List { head: head.into(), records: result.kvs, tail: tail.into() }
+}
+
+/// First chunk of a RangeStream, in keys.
+const STREAM_CHUNK_FIRST: i64 = 10;
+
+/// KV/RangeStream: the range in chunks of growing size, all at the revision of the first.
+pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink) -> Result<(), Status> {
+    let filters = [
+        request.min_mod_revision,
+        request.max_mod_revision,
+        request.min_create_revision,
+        request.max_create_revision,
+    ];
+    if request.sort_order != 0 || request.sort_target != 0 {
+        return Err(error::RANGE_STREAM_SORT);
+    }
+    if filters.iter().any(|f| *f != 0) {
+        return Err(error::RANGE_STREAM_FILTER);
+    }
+    let first = read(&call, &pb::RangeRequest { count_only: true, ..request.clone() }).await?;
+    let (count, revision) = (first.count, first.revision);
+    if request.revision <= 0 {
+        request.revision = revision;
+    }
+    let wanted = if request.limit > 0 { request.limit.min(count) } else { count };
+    let mut sent = 0;
+    let mut chunk = STREAM_CHUNK_FIRST;
+    let target_bytes = usize::try_from(call.member.config.max_request_bytes).unwrap_or(usize::MAX);
+    while !request.count_only && sent < wanted {
+        let limit = chunk.min(wanted - sent);
+        let query = RangeQuery { limit, skip_count: true, ..store::range::query(&request) };
+        let part = call.member.store.kv().range(&query)?;
+        let bytes: usize = part.kvs.iter().map(Bytes::len).sum();
+        let Some(last) = part.kvs.last() else { break };
+        sent += part.kvs.len() as i64;
+        request.key = mvcc::key_after(&record_key(last));
+        if sent >= wanted {
+            let header = stream_header(&call.member, revision);
+            let result = RangeResult { count, more: count > wanted, revision, ..part };
+            return send(&sink, wrap(range_message(header, result))).await;
+        }
+        send(&sink, wrap(range_message(None, RangeResult { count: 0, more: false, ..part }))).await?;
+        if bytes < target_bytes / 2 {
+            chunk = chunk.saturating_mul(2);
+        } else if bytes > target_bytes * 2 {
+            chunk = (chunk / 2).max(1);
+        }
+    }
+    let result = RangeResult { count, revision, ..RangeResult::default() };
+    send(&sink, wrap(range_message(stream_header(&call.member, revision), result))).await
+}
+
+fn stream_header(member: &Member, revision: i64) -> Option<pb::ResponseHeader> {
+    let mut header = Some(pb::ResponseHeader { revision, ..Default::default() });
+    member.fill(&mut header);
+    header
+}
+
+/// Key of an encoded `mvccpb.KeyValue`.
+fn record_key(record: &Bytes) -> Bytes {
+    proto::mvccpb::KeyValue::decode(record.clone()).map(|kv| kv.key).unwrap_or_default()
+}
+
+/// A RangeResponse as field 1 of a RangeStreamResponse.
+fn wrap(inner: Message) -> Message {
+    let bytes = inner.to_bytes();
+    let mut out = bytes::BytesMut::with_capacity(bytes.len() + 8);
+    prost::encoding::bytes::encode(1, &bytes, &mut out);
+    Message::Whole(out.freeze())
+}
+
+async fn send(sink: &Sink, message: Message) -> Result<(), Status> {
+    sink.send(Ok(message)).await.map_err(|_| error::CANCELED)
+}
+
+/// KV/Put.
+pub async fn put(call: Call, request: pb::PutRequest, bytes: Bytes) -> Result<pb::PutResponse, Status> {
+    store::check::check_put(&request)?;
+    room(&call.member, store::quota::put_cost(&request)).await?;
+    let who = call.who().await?;
+    match call.member.propose_bytes(&who, Field::Put, &bytes).await? {
+        Response::Put(mut response) => {
+            call.member.fill(&mut response.header);
+            Ok(response)
+        }
+        _ => Err(error::TIMEOUT),
+    }
+}
+
+/// KV/DeleteRange.
+pub async fn delete_range(
+    call: Call,
+    request: pb::DeleteRangeRequest,
+    bytes: Bytes,
+) -> Result<pb::DeleteRangeResponse, Status> {
+    store::check::check_delete_range(&request)?;
+    let who = call.who().await?;
+    match call.member.propose_bytes(&who, Field::DeleteRange, &bytes).await? {
+        Response::DeleteRange(mut response) => {
+            call.member.fill(&mut response.header);
+            Ok(response)
+        }
+        _ => Err(error::TIMEOUT),
+    }
+}
+
+/// KV/Txn.
+pub async fn txn(call: Call, request: pb::TxnRequest, bytes: Bytes) -> Result<pb::TxnResponse, Status> {
+    let max_ops = usize::try_from(call.member.config.max_txn_ops).unwrap_or(usize::MAX);
+    store::check::check_txn(&request, max_ops)?;
+    let who = call.who().await?;
+    run_txn(&call.member, &who, &request, Some(bytes)).await
+}
+
+/// Executes a checked Txn for `who`: by reading alone if it only reads, else through the log.
+pub async fn run_txn(
+    member: &Member,
+    who: &Who,
+    request: &pb::TxnRequest,
+    bytes: Option<Bytes>,
+) -> Result<pb::TxnResponse, Status> {
+    if store::check::is_txn_read_only(request) {
+        if !store::check::is_txn_serializable(request) {
+            member.linearize().await?;
+        }
+        member.store.check_txn(who.identity(), request)?;
+        let mut response = store::txn::read_only(member.store.kv(), request)?;
+        if who.revision != 0 {
+            member.store.check_still_current(who.identity())?;
+        }
+        member.fill(&mut response.header);
+        return Ok(response);
+    }
+    room(member, store::quota::txn_cost(request)).await?;
+    let encoded = bytes.unwrap_or_else(|| request.encode_to_vec().into());
+    match member.propose_bytes(who, Field::Txn, &encoded).await? {
+        Response::Txn(mut response) => {
+            member.fill(&mut response.header);
+            Ok(response)
+        }
+        _ => Err(error::TIMEOUT),
+    }
+}
+
+/// Refuses, and raises the alarm, before a write that would not fit is proposed.
+pub async fn room(member: &Member, cost_bytes: u64) -> Result<(), Status> {
+    if member.store.has_room(cost_bytes) {
+        return Ok(());
+    }
+    member.raise_nospace().await;
+    Err(error::NO_SPACE)
+}
+
+/// KV/Compact.
+pub async fn compact(call: Call, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
+    let who = call.who().await?;
+    match call.member.propose(&who, Field::Compaction, &request).await? {
+        Response::Compaction { mut response, physical, revision } => {
+            if physical {
+                physically_compacted(&call.member, revision).await?;
+            }
+            call.member.fill(&mut response.header);
+            Ok(response)
+        }
+        _ => Err(error::TIMEOUT),
+    }
+}
+
+/// Waits for the background work of a compaction, then for its commit.
+async fn physically_compacted(member: &Member, revision: i64) -> Result<(), Status> {
+    while member.store.compaction_done() < revision {
+        tokio::select! {
+            () = tokio::time::sleep(std::time::Duration::from_millis(5)) => {}
+            () = member.stopping() => return Err(error::STOPPED),
+        }
+    }
+    member.with_store(|store| store.commit()).await?.map_err(|error| Status::unknown(error.to_string()))
+}

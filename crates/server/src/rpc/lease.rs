@@ -1,0 +1,129 @@
+//! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive, LeaseLeases.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use proto::etcdserverpb as pb;
+use store::Response;
+use store::lease::Renewal;
+use tokio::time::Instant;
+
+use super::body::Message;
+use super::error::{self, Status};
+use super::frame::{self, Messages};
+use super::{Call, Sink};
+use crate::member::{Field, Member};
+
+/// Pause before asking again while this member's clock does not run.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Lease/LeaseGrant.
+pub async fn grant(call: Call, mut request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
+    super::kv::room(&call.member, store::quota::lease_grant_cost()).await?;
+    while request.id == 0 {
+        request.id = (call.member.ids.next() & (i64::MAX as u64)) as i64;
+    }
+    let who = call.who().await?;
+    match call.member.propose(&who, Field::LeaseGrant, &request).await? {
+        Response::LeaseGrant(mut response) => {
+            call.member.fill(&mut response.header);
+            Ok(response)
+        }
+        _ => Err(error::TIMEOUT),
+    }
+}
+
+/// Lease/LeaseRevoke.
+pub async fn revoke(call: Call, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Status> {
+    let who = call.who().await?;
+    match call.member.propose(&who, Field::LeaseRevoke, &request).await? {
+        Response::LeaseRevoke(mut response) => {
+            call.member.fill(&mut response.header);
+            Ok(response)
+        }
+        _ => Err(error::TIMEOUT),
+    }
+}
+
+/// Lease/LeaseKeepAlive: one answer per message.
+pub async fn keep_alive(call: Call, mut messages: Messages, sink: Sink) -> Result<(), Status> {
+    while let Some(bytes) = messages.next().await? {
+        let request: pb::LeaseKeepAliveRequest = frame::decode_streamed(bytes)?;
+        // The header is filled before renewing: it must not show more than the renewal knows.
+        let header = call.member.header();
+        let who = call.who().await?;
+        call.member.store.check_lease_keys_write(who.identity(), request.id)?;
+        let ttl = renew(&call.member, request.id).await?;
+        let response = pb::LeaseKeepAliveResponse { header, id: request.id, ttl };
+        let message = Message::Whole(response.encode_to_vec().into());
+        sink.send(Ok(message)).await.map_err(|_| error::CANCELED)?;
+    }
+    Ok(())
+}
+
+/// The new TTL in seconds; 0 when there is no such lease.
+async fn renew(member: &Member, id: i64) -> Result<i64, Status> {
+    let deadline = Instant::now() + member.request_timeout;
+    while Instant::now() < deadline {
+        match member.leases.renew(id) {
+            Renewal::Renewed { ttl } => {
+                crate::stats::count(&crate::stats::LEASES_RENEWED);
+                return Ok(ttl);
+            }
+            Renewal::NotFound => return Ok(0),
+            Renewal::Expired => member.leases.revocation(RETRY).await,
+            Renewal::ClearCheckpointFirst => clear_checkpoint(member, id).await?,
+            Renewal::NotPrimary if member.is_stopping() => return Err(error::STOPPED),
+            Renewal::NotPrimary => tokio::time::sleep(RETRY).await,
+        }
+    }
+    Err(if member.leadership.has_leader() { error::TIMEOUT } else { error::NO_LEADER })
+}
+
+async fn clear_checkpoint(member: &Member, id: i64) -> Result<(), Status> {
+    let request =
+        pb::LeaseCheckpointRequest { checkpoints: vec![pb::LeaseCheckpoint { id, remaining_ttl: 0 }] };
+    member.propose(&Default::default(), Field::LeaseCheckpoint, &request).await.map(|_| ())
+}
+
+/// Lease/LeaseTimeToLive.
+pub async fn time_to_live(
+    call: Call,
+    request: pb::LeaseTimeToLiveRequest,
+) -> Result<pb::LeaseTimeToLiveResponse, Status> {
+    let member = &call.member;
+    let who = call.who().await?;
+    if request.keys {
+        member.store.check_lease_keys_read(who.identity(), request.id)?;
+    }
+    let deadline = Instant::now() + member.request_timeout;
+    while !member.leases.is_primary() {
+        if Instant::now() >= deadline {
+            return Err(if member.leadership.has_leader() { error::TIMEOUT } else { error::NO_LEADER });
+        }
+        if member.is_stopping() {
+            return Err(error::STOPPED);
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+    let mut response = pb::LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() };
+    if let Some(left) = member.leases.time_to_live(request.id) {
+        response.ttl = left.remaining;
+        response.granted_ttl = left.granted;
+        if request.keys {
+            response.keys = member.store.lease_keys(request.id);
+        }
+    }
+    member.fill(&mut response.header);
+    Ok(response)
+}
+
+/// Lease/LeaseLeases.
+pub async fn leases(call: Call, _: pb::LeaseLeasesRequest) -> Result<pb::LeaseLeasesResponse, Status> {
+    let mut ids = call.member.leases.by_remaining();
+    if ids.is_empty() {
+        ids = call.member.store.leases().iter().map(|lease| lease.id).collect();
+    }
+    let leases = ids.into_iter().map(|id| pb::LeaseStatus { id }).collect();
+    Ok(pb::LeaseLeasesResponse { header: call.member.header(), leases })
+}

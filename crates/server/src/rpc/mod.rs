@@ -1,0 +1,376 @@
+//! gRPC services: a table from path to handler, and the three shapes a call can have.
+//!
+//! Handlers are plain async functions from request to response, written once, whatever door they are called through.
+
+mod auth;
+pub mod body;
+mod cluster;
+mod election;
+pub mod error;
+pub mod frame;
+mod health;
+pub mod intercept;
+pub mod kv;
+mod lease;
+mod lock;
+mod maintenance;
+mod recipe;
+mod watch;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::member::Member;
+use body::{Body, Message};
+use error::{Code, Status};
+use frame::Messages;
+pub use maintenance::quota;
+
+/// Responses a handler may be ahead of the transport within one stream.
+pub const STREAM_AHEAD_MAX: usize = 16;
+/// gRPC's own allowance above `--max-request-bytes`.
+pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// One call: who is asked, what came with it, and until when an answer counts.
+#[derive(Clone)]
+pub struct Call {
+    /// The member that answers.
+    pub member: Arc<Member>,
+    /// gRPC metadata.
+    pub headers: Arc<HeaderMap>,
+    /// From `grpc-timeout`.
+    pub deadline: Option<Instant>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+type Handler = fn(Call, Messages) -> Answer;
+
+/// What a unary handler may return.
+pub trait Reply: Send {
+    /// The message to send.
+    fn into_message(self) -> Message;
+}
+
+impl<M: prost::Message> Reply for M {
+    fn into_message(self) -> Message {
+        Message::Whole(Bytes::from(self.encode_to_vec()))
+    }
+}
+
+impl Reply for Message {
+    fn into_message(self) -> Message {
+        self
+    }
+}
+
+/// Sends the messages of a streaming answer; ends the stream when dropped.
+pub type Sink = mpsc::Sender<Result<Message, Status>>;
+
+/// Answers one gRPC request.
+pub async fn serve(member: Arc<Member>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, incoming) = request.into_parts();
+    let timeout = match frame::check_headers(&parts.method, &parts.headers) {
+        Ok(timeout) => timeout,
+        Err(response) => return *response,
+    };
+    let path = parts.uri.path();
+    let Some(handler) = route(path) else { return frame::refused(&unknown(path)) };
+    let limit = message_limit(&member);
+    let deadline = timeout.map(|t| Instant::now() + t.min(Duration::from_secs(86_400 * 365)));
+    crate::stats::started(path);
+    let call = Call { member, headers: Arc::new(parts.headers), deadline };
+    if let Err(status) = intercept::admit(&call, path) {
+        return frame::refused(&status);
+    }
+    let work = handler(call, Messages::new(incoming, limit));
+    let response = match deadline {
+        None => work.await,
+        Some(at) => match tokio::time::timeout_at(at, work).await {
+            Ok(response) => response,
+            Err(_) => frame::refused(&error::DEADLINE),
+        },
+    };
+    let code =
+        response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    crate::stats::handled(path, code.unwrap_or(0));
+    response
+}
+
+/// Longest message a client may send, in bytes.
+pub fn message_limit(member: &Member) -> usize {
+    usize::try_from(member.config.max_request_bytes).unwrap_or(usize::MAX).saturating_add(GRPC_OVERHEAD_BYTES)
+}
+
+/// One request message in, one response message out.
+async fn unary<Q, A, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+where
+    Q: prost::Message + Default,
+    A: Reply,
+    F: FnOnce(Call, Q) -> W,
+    W: Future<Output = Result<A, Status>>,
+{
+    let answer = async {
+        let request = frame::decode_unary::<Q>(one(&mut messages).await?)?;
+        handler(call, request).await
+    };
+    match answer.await {
+        Ok(reply) => frame::answered(Body::unary(reply.into_message())),
+        Err(status) => frame::refused(&status),
+    }
+}
+
+/// As [`unary`], but the handler also gets the bytes as they came.
+async fn unary_raw<Q, A, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+where
+    Q: prost::Message + Default,
+    A: Reply,
+    F: FnOnce(Call, Q, Bytes) -> W,
+    W: Future<Output = Result<A, Status>>,
+{
+    let answer = async {
+        let bytes = one(&mut messages).await?;
+        let request = frame::decode_unary::<Q>(bytes.clone())?;
+        handler(call, request, bytes).await
+    };
+    match answer.await {
+        Ok(reply) => frame::answered(Body::unary(reply.into_message())),
+        Err(status) => frame::refused(&status),
+    }
+}
+
+/// One request message in, a stream of responses out. The handler runs as a task of its own until it returns or the
+/// client goes away.
+async fn server_stream<Q, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+where
+    Q: prost::Message + Default,
+    F: FnOnce(Call, Q, Sink) -> W,
+    W: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let request = match one(&mut messages).await.and_then(frame::decode_unary::<Q>) {
+        Ok(request) => request,
+        Err(status) => return frame::refused(&status),
+    };
+    let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
+    let deadline = call.deadline;
+    spawn_stream(sink.clone(), deadline, handler(call, request, sink));
+    frame::answered(Body::stream(source))
+}
+
+/// Messages both ways.
+async fn bidi<F, W>(call: Call, messages: Messages, handler: F) -> Response<Body>
+where
+    F: FnOnce(Call, Messages, Sink) -> W,
+    W: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
+    let deadline = call.deadline;
+    spawn_stream(sink.clone(), deadline, handler(call, messages, sink));
+    frame::answered(Body::stream(source))
+}
+
+/// Runs a streaming handler beside its response body; stops it when the client has gone, the deadline passed or it
+/// returned.
+fn spawn_stream<W>(sink: Sink, deadline: Option<Instant>, work: W)
+where
+    W: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let expired = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = work => ended,
+            () = sink.closed() => return,
+            () = expired => Err(error::DEADLINE),
+        };
+        if let Err(status) = ended {
+            // The client may be gone already: then nobody needs the status.
+            let _ = sink.send(Err(status)).await;
+        }
+    });
+}
+
+async fn one(messages: &mut Messages) -> Result<Bytes, Status> {
+    messages.next().await?.ok_or(Status::fixed(Code::Internal, "EOF"))
+}
+
+const SERVICES: [&str; 9] = [
+    "etcdserverpb.KV",
+    "etcdserverpb.Watch",
+    "etcdserverpb.Lease",
+    "etcdserverpb.Cluster",
+    "etcdserverpb.Maintenance",
+    "etcdserverpb.Auth",
+    "v3lockpb.Lock",
+    "v3electionpb.Election",
+    "grpc.health.v1.Health",
+];
+
+fn unknown(path: &str) -> Status {
+    let text = match path.strip_prefix('/').unwrap_or(path).rsplit_once('/') {
+        None => format!("malformed method name: {path:?}"),
+        Some((service, method)) if SERVICES.contains(&service) => {
+            format!("unknown method {method} for service {service}")
+        }
+        Some((service, _)) => format!("unknown service {service}"),
+    };
+    Status::new(Code::Unimplemented, text)
+}
+
+/// Every path there is a handler for.
+pub const PATHS: &[&str] = &[
+    "/etcdserverpb.Auth/AuthDisable",
+    "/etcdserverpb.Auth/AuthEnable",
+    "/etcdserverpb.Auth/AuthStatus",
+    "/etcdserverpb.Auth/Authenticate",
+    "/etcdserverpb.Auth/RoleAdd",
+    "/etcdserverpb.Auth/RoleDelete",
+    "/etcdserverpb.Auth/RoleGet",
+    "/etcdserverpb.Auth/RoleGrantPermission",
+    "/etcdserverpb.Auth/RoleList",
+    "/etcdserverpb.Auth/RoleRevokePermission",
+    "/etcdserverpb.Auth/UserAdd",
+    "/etcdserverpb.Auth/UserChangePassword",
+    "/etcdserverpb.Auth/UserDelete",
+    "/etcdserverpb.Auth/UserGet",
+    "/etcdserverpb.Auth/UserGrantRole",
+    "/etcdserverpb.Auth/UserList",
+    "/etcdserverpb.Auth/UserRevokeRole",
+    "/etcdserverpb.Cluster/MemberAdd",
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.Cluster/MemberPromote",
+    "/etcdserverpb.Cluster/MemberRemove",
+    "/etcdserverpb.Cluster/MemberUpdate",
+    "/etcdserverpb.KV/Compact",
+    "/etcdserverpb.KV/DeleteRange",
+    "/etcdserverpb.KV/Put",
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.KV/RangeStream",
+    "/etcdserverpb.KV/Txn",
+    "/etcdserverpb.Lease/LeaseGrant",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/etcdserverpb.Lease/LeaseLeases",
+    "/etcdserverpb.Lease/LeaseRevoke",
+    "/etcdserverpb.Lease/LeaseTimeToLive",
+    "/etcdserverpb.Maintenance/Alarm",
+    "/etcdserverpb.Maintenance/Defragment",
+    "/etcdserverpb.Maintenance/Downgrade",
+    "/etcdserverpb.Maintenance/Hash",
+    "/etcdserverpb.Maintenance/HashKV",
+    "/etcdserverpb.Maintenance/MoveLeader",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Watch/Watch",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+    "/v3electionpb.Election/Campaign",
+    "/v3electionpb.Election/Leader",
+    "/v3electionpb.Election/Observe",
+    "/v3electionpb.Election/Proclaim",
+    "/v3electionpb.Election/Resign",
+    "/v3lockpb.Lock/Lock",
+    "/v3lockpb.Lock/Unlock",
+];
+
+fn route(path: &str) -> Option<Handler> {
+    Some(match path {
+        "/etcdserverpb.KV/Range" => |c, m| Box::pin(unary(c, m, kv::range)),
+        "/etcdserverpb.KV/RangeStream" => |c, m| Box::pin(server_stream(c, m, kv::range_stream)),
+        "/etcdserverpb.KV/Put" => |c, m| Box::pin(unary_raw(c, m, kv::put)),
+        "/etcdserverpb.KV/DeleteRange" => |c, m| Box::pin(unary_raw(c, m, kv::delete_range)),
+        "/etcdserverpb.KV/Txn" => |c, m| Box::pin(unary_raw(c, m, kv::txn)),
+        "/etcdserverpb.KV/Compact" => |c, m| Box::pin(unary(c, m, kv::compact)),
+        "/etcdserverpb.Watch/Watch" => |c, m| Box::pin(bidi(c, m, watch::watch)),
+        "/etcdserverpb.Lease/LeaseGrant" => |c, m| Box::pin(unary(c, m, lease::grant)),
+        "/etcdserverpb.Lease/LeaseRevoke" => |c, m| Box::pin(unary(c, m, lease::revoke)),
+        "/etcdserverpb.Lease/LeaseKeepAlive" => |c, m| Box::pin(bidi(c, m, lease::keep_alive)),
+        "/etcdserverpb.Lease/LeaseTimeToLive" => |c, m| Box::pin(unary(c, m, lease::time_to_live)),
+        "/etcdserverpb.Lease/LeaseLeases" => |c, m| Box::pin(unary(c, m, lease::leases)),
+        "/etcdserverpb.Cluster/MemberAdd" => |c, m| Box::pin(unary(c, m, cluster::add)),
+        "/etcdserverpb.Cluster/MemberRemove" => |c, m| Box::pin(unary(c, m, cluster::remove)),
+        "/etcdserverpb.Cluster/MemberUpdate" => |c, m| Box::pin(unary(c, m, cluster::update)),
+        "/etcdserverpb.Cluster/MemberList" => |c, m| Box::pin(unary(c, m, cluster::list)),
+        "/etcdserverpb.Cluster/MemberPromote" => |c, m| Box::pin(unary(c, m, cluster::promote)),
+        "/etcdserverpb.Maintenance/Alarm" => |c, m| Box::pin(unary(c, m, maintenance::alarm)),
+        "/etcdserverpb.Maintenance/Status" => |c, m| Box::pin(unary(c, m, maintenance::status)),
+        "/etcdserverpb.Maintenance/Defragment" => |c, m| Box::pin(unary(c, m, maintenance::defragment)),
+        "/etcdserverpb.Maintenance/Hash" => |c, m| Box::pin(unary(c, m, maintenance::hash)),
+        "/etcdserverpb.Maintenance/HashKV" => |c, m| Box::pin(unary(c, m, maintenance::hash_kv)),
+        "/etcdserverpb.Maintenance/Snapshot" => |c, m| Box::pin(server_stream(c, m, maintenance::snapshot)),
+        "/etcdserverpb.Maintenance/MoveLeader" => |c, m| Box::pin(unary(c, m, maintenance::move_leader)),
+        "/etcdserverpb.Maintenance/Downgrade" => |c, m| Box::pin(unary(c, m, maintenance::downgrade)),
+        _ => return route_auth(path).or_else(|| route_recipes(path)),
+    })
+}
+
+fn route_auth(path: &str) -> Option<Handler> {
+    Some(match path.strip_prefix("/etcdserverpb.Auth/")? {
+        "AuthEnable" => |c, m| Box::pin(unary(c, m, auth::enable)),
+        "AuthDisable" => |c, m| Box::pin(unary(c, m, auth::disable)),
+        "AuthStatus" => |c, m| Box::pin(unary(c, m, auth::status)),
+        "Authenticate" => |c, m| Box::pin(unary(c, m, auth::authenticate)),
+        "UserAdd" => |c, m| Box::pin(unary(c, m, auth::user_add)),
+        "UserGet" => |c, m| Box::pin(unary(c, m, auth::user_get)),
+        "UserList" => |c, m| Box::pin(unary(c, m, auth::user_list)),
+        "UserDelete" => |c, m| Box::pin(unary(c, m, auth::user_delete)),
+        "UserChangePassword" => |c, m| Box::pin(unary(c, m, auth::user_change_password)),
+        "UserGrantRole" => |c, m| Box::pin(unary(c, m, auth::user_grant_role)),
+        "UserRevokeRole" => |c, m| Box::pin(unary(c, m, auth::user_revoke_role)),
+        "RoleAdd" => |c, m| Box::pin(unary(c, m, auth::role_add)),
+        "RoleGet" => |c, m| Box::pin(unary(c, m, auth::role_get)),
+        "RoleList" => |c, m| Box::pin(unary(c, m, auth::role_list)),
+        "RoleDelete" => |c, m| Box::pin(unary(c, m, auth::role_delete)),
+        "RoleGrantPermission" => |c, m| Box::pin(unary(c, m, auth::role_grant_permission)),
+        "RoleRevokePermission" => |c, m| Box::pin(unary(c, m, auth::role_revoke_permission)),
+        _ => return None,
+    })
+}
+
+fn route_recipes(path: &str) -> Option<Handler> {
+    Some(match path {
+        "/v3lockpb.Lock/Lock" => |c, m| Box::pin(unary(c, m, lock::lock)),
+        "/v3lockpb.Lock/Unlock" => |c, m| Box::pin(unary(c, m, lock::unlock)),
+        "/v3electionpb.Election/Campaign" => |c, m| Box::pin(unary(c, m, election::campaign)),
+        "/v3electionpb.Election/Proclaim" => |c, m| Box::pin(unary(c, m, election::proclaim)),
+        "/v3electionpb.Election/Leader" => |c, m| Box::pin(unary(c, m, election::leader)),
+        "/v3electionpb.Election/Observe" => |c, m| Box::pin(server_stream(c, m, election::observe)),
+        "/v3electionpb.Election/Resign" => |c, m| Box::pin(unary(c, m, election::resign)),
+        "/grpc.health.v1.Health/Check" => |c, m| Box::pin(unary(c, m, health::check)),
+        "/grpc.health.v1.Health/Watch" => |c, m| Box::pin(server_stream(c, m, health::watch)),
+        "/grpc.health.v1.Health/List" => |c, m| Box::pin(unary(c, m, health::list)),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_path_has_a_handler() {
+        assert!(PATHS.iter().all(|path| route(path).is_some()));
+        assert_eq!(PATHS.len(), 52);
+    }
+
+    #[test]
+    fn unknown_paths_are_refused_in_gos_words() {
+        assert_eq!(
+            unknown("/etcdserverpb.KV/Nope").message,
+            "unknown method Nope for service etcdserverpb.KV"
+        );
+        assert_eq!(unknown("/foo.Bar/Baz").message, "unknown service foo.Bar");
+        assert_eq!(unknown("/foo").message, "malformed method name: \"/foo\"");
+    }
+}

@@ -1,0 +1,180 @@
+//! Watch: many watchers over one stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mvcc::Event;
+use mvcc::watch::{Kind, Refusal, WatchOutput, WatchSpec, split};
+use prost::Message as _;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::watch_create_request::FilterType;
+use proto::etcdserverpb::watch_request::RequestUnion;
+use rand::Rng;
+
+use super::body::Message;
+use super::error::{self, Status};
+use super::frame::{self, Messages};
+use super::{Call, Sink, intercept};
+use crate::member::Member;
+use crate::task::watch::{Asker, WatchStream};
+
+/// Default of `--watch-progress-notify-interval`.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+/// An open stream that wants a leader survives this many election timeouts without one.
+const LEADERLESS_ELECTIONS: u32 = 3;
+
+/// Watch/Watch.
+pub async fn watch(call: Call, messages: Messages, sink: Sink) -> Result<(), Status> {
+    let stream = call.member.hub.open();
+    let asker = stream.asker();
+    tokio::select! {
+        ended = ask(&call, messages, &asker) => ended,
+        ended = answer(call.member.clone(), stream, sink) => ended,
+        () = ticks(&call.member, &asker) => Ok(()),
+        () = leader_lost(&call) => Err(error::NO_LEADER),
+        () = call.member.stopping() => Err(error::STOPPED),
+    }
+}
+
+/// Reads requests. A client that has closed its side goes on receiving.
+async fn ask(call: &Call, mut messages: Messages, asker: &Asker) -> Result<(), Status> {
+    loop {
+        let bytes = match messages.next().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return std::future::pending().await,
+            Err(status) if status == error::CANCELED => return Err(error::WATCH_CANCELED),
+            Err(status) => return Err(status),
+        };
+        match frame::decode_streamed::<pb::WatchRequest>(bytes)?.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self::create(call, create, asker).await,
+            Some(RequestUnion::CancelRequest(cancel)) => asker.cancel(cancel.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => asker.progress(),
+            None => {}
+        }
+    }
+}
+
+async fn create(call: &Call, create: pb::WatchCreateRequest, asker: &Asker) {
+    let key = if create.key.is_empty() { Bytes::from_static(b"\0") } else { create.key.clone() };
+    let permitted = match call.who().await {
+        Ok(who) => {
+            call.member.store.check_watch(who.identity(), &key, &create.range_end).map_err(Status::from)
+        }
+        Err(status) => Err(status),
+    };
+    if let Err(status) = permitted {
+        return asker.refuse(Refusal::Other(status.as_rpc_error().into()));
+    }
+    let filtered = |kind: FilterType| create.filters.contains(&i32::from(kind));
+    asker.add(WatchSpec {
+        id: create.watch_id,
+        no_put: filtered(FilterType::Noput),
+        no_delete: filtered(FilterType::Nodelete),
+        key,
+        end: create.range_end,
+        start_revision: create.start_revision,
+        prev_kv: create.prev_kv,
+        fragment: create.fragment,
+        progress_notify: create.progress_notify,
+    });
+}
+
+/// Sends what the hub has for the stream.
+async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Result<(), Status> {
+    let limit = super::message_limit(&member);
+    while let Some(outputs) = stream.next().await {
+        for output in outputs {
+            for message in encode(&member, output, limit) {
+                sink.send(Ok(message)).await.map_err(|_| error::WATCH_CANCELED)?;
+            }
+        }
+    }
+    Err(error::STOPPED)
+}
+
+/// The responses one output makes: several only when it is split.
+fn encode(member: &Member, output: WatchOutput, limit_bytes: usize) -> Vec<Message> {
+    let mut header = Some(pb::ResponseHeader::default());
+    member.fill(&mut header);
+    if let Some(header) = &mut header {
+        header.revision = output.revision;
+    }
+    let mut response = pb::WatchResponse { header, watch_id: output.watch_id, ..Default::default() };
+    let (events, fragment) = match output.kind {
+        Kind::Created => {
+            response.created = true;
+            return vec![whole(&response, &[])];
+        }
+        Kind::Refused(why) => {
+            response.created = true;
+            response.canceled = true;
+            response.cancel_reason = why.reason().to_owned();
+            return vec![whole(&response, &[])];
+        }
+        Kind::Progress => return vec![whole(&response, &[])],
+        Kind::Canceled => {
+            response.canceled = true;
+            return vec![whole(&response, &[])];
+        }
+        Kind::Compacted { compact_revision } => {
+            response.canceled = true;
+            response.compact_revision = compact_revision;
+            return vec![whole(&response, &[])];
+        }
+        Kind::Events { events, fragment } => (events, fragment),
+    };
+    if !fragment {
+        return vec![whole(&response, &events)];
+    }
+    let parts = split(&events, response.encoded_len(), limit_bytes);
+    let last = parts.len() - 1;
+    let cut = |(at, part): (usize, std::ops::Range<usize>)| {
+        response.fragment = at < last;
+        whole(&response, &events[part])
+    };
+    parts.into_iter().enumerate().map(cut).collect()
+}
+
+/// A response with its events, whose stored bytes are copied once.
+fn whole(response: &pb::WatchResponse, events: &[Event]) -> Message {
+    let lens: usize = events.iter().map(|e| e.encoded_len() + 6).sum();
+    let mut out = BytesMut::with_capacity(response.encoded_len() + lens);
+    response.encode_raw(&mut out);
+    for event in events {
+        // Field 11, wire type 2.
+        out.put_u8(0x5a);
+        prost::encoding::encode_varint(event.encoded_len() as u64, &mut out);
+        event.encode(&mut out);
+    }
+    Message::Whole(out.freeze())
+}
+
+/// Tells the hub each time the progress interval has passed; the jitter keeps streams from doing so together.
+async fn ticks(member: &Member, asker: &Asker) {
+    let configured = member.config.watch_progress_notify_interval;
+    let interval =
+        if configured.is_zero() { PROGRESS_INTERVAL } else { configured.max(Duration::from_millis(100)) };
+    let jitter = rand::rng().random_range(0.0..0.1);
+    loop {
+        tokio::time::sleep(interval.mul_f64(1.0 + jitter)).await;
+        asker.periodic();
+    }
+}
+
+/// Resolves when the client wants a leader and there has been none for too long.
+async fn leader_lost(call: &Call) {
+    if !intercept::wants_leader(&call.headers) {
+        return std::future::pending().await;
+    }
+    let patience = Duration::from_millis(call.member.config.election_ms) * LEADERLESS_ELECTIONS;
+    let mut changes = call.member.leadership.changes();
+    loop {
+        // The sender lives in the member: the waits cannot fail.
+        let _ = changes.wait_for(|soft| soft.leader.is_none()).await;
+        let found = changes.wait_for(|soft| !soft.leader.is_none());
+        if tokio::time::timeout(patience, found).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,445 @@
+//! A member's life: files, threads, tasks, doors, and the way down.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use disk::{Disk, OsDisk};
+use node::{Input, Node};
+use store::lease::ClockOptions;
+use tokio::sync::watch;
+
+use crate::applied::{Applied, Leadership};
+use crate::bootstrap::{self, Booted};
+use crate::config::{Config, Url};
+use crate::http::door::{Door, Limits};
+use crate::http::{client_service, metrics_service, peer};
+use crate::log;
+use crate::member::{Member, ReadRounds};
+use crate::task;
+use crate::thread::mailbox::{Sender, mailbox};
+use crate::thread::{apply, commit, raft, wal};
+use crate::tokens::Tokens;
+use crate::waiters::{self, RequestIds, Waiters};
+
+/// Why a member could not start.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Listening sockets by what is served on them.
+struct Listeners {
+    clients: Vec<TcpListener>,
+    http: Vec<TcpListener>,
+    peers: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+}
+
+/// A running member. Drop it only after [`Running::stop`].
+pub struct Running {
+    /// What handlers see of it.
+    pub member: Arc<Member>,
+    /// Where clients can connect.
+    pub client_addresses: Vec<SocketAddr>,
+    stop: watch::Sender<bool>,
+    door: Door,
+    pending: Option<Listeners>,
+    threads: Threads,
+    removed: Arc<tokio::sync::Notify>,
+}
+
+struct Threads {
+    raft: (Sender<raft::Job>, JoinHandle<()>),
+    wal: (Sender<wal::Job>, JoinHandle<()>),
+    apply: (Sender<apply::Job>, JoinHandle<()>),
+    commit: (Sender<commit::Job>, JoinHandle<()>),
+    watch: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a member inside a tokio runtime. Clients are served after [`Running::serve`].
+    pub fn start(config: Config) -> Result<Running, StartError> {
+        let config = Arc::new(config);
+        let listeners = Listeners::bind(&config)?;
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let start = SystemTime::now();
+        let booted = bootstrap::boot(&disk, &config)?;
+        log_boot(&config, &booted, start);
+        let client_addresses = listeners.clients.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let (stop, stopping) = watch::channel(false);
+        let removed = Arc::new(tokio::sync::Notify::new());
+        let loops = std::thread::available_parallelism().map_or(1, usize::from);
+        let waiters = Arc::new(Waiters::new(loops));
+        let (member, threads) = assemble(&config, disk, booted, waiters.clone(), stopping.clone(), &removed)?;
+        let limits = Limits {
+            streams_max: Some(config.max_concurrent_streams).filter(|n| *n != u32::MAX),
+            keepalive_interval: config.grpc_keepalive_interval,
+            keepalive_timeout: config.grpc_keepalive_timeout,
+        };
+        let door = Door::start(loops, limits, stopping, move |at| {
+            waiters::enter_loop(at);
+            tokio::spawn(waiters.clone().deliver(at));
+        })?;
+        Ok(Running { member, client_addresses, stop, door, pending: Some(listeners), threads, removed })
+    }
+
+    /// Opens the doors for peers and metrics, publishes this member, then opens the doors for clients.
+    pub async fn serve(&mut self) -> Result<(), StartError> {
+        let Some(listeners) = self.pending.take() else { return Ok(()) };
+        let member = &self.member;
+        for listener in listeners.peers {
+            log::info!("serving peer traffic", "address" = address(&listener));
+            self.door.open(listener, peer::service(member.clone()))?;
+        }
+        for listener in listeners.metrics {
+            log::info!("serving metrics", "address" = address(&listener));
+            self.door.open(listener, metrics_service(member.clone()))?;
+        }
+        log::info!(
+            "now serving peer/client/metrics",
+            "local-member-id" = hex(member.id),
+            "initial-advertise-peer-urls" = log::Value::list(&member.config.advertise_peer_urls),
+            "listen-peer-urls" = log::Value::list(&member.config.listen_peer_urls),
+            "advertise-client-urls" = log::Value::list(&member.config.advertise_client_urls),
+            "listen-client-urls" = log::Value::list(&member.config.listen_client_urls),
+            "listen-metrics-urls" = log::Value::list(&member.config.listen_metrics_urls)
+        );
+        tokio::spawn(ReadRounds::run(member.clone()));
+        tokio::spawn(task::lease::run(member.clone()));
+        tokio::spawn(task::version::run(member.clone()));
+        tokio::spawn(task::compact::run(member.clone()));
+        tokio::spawn(task::purge(member.clone(), self.threads.wal.0.clone()));
+        task::publish::run(member.clone()).await;
+        log::info!("ready to serve client requests");
+        for listener in listeners.clients.into_iter().chain(listeners.http) {
+            log::info!(
+                "serving client traffic insecurely; this is strongly discouraged!",
+                "traffic" = "grpc+http",
+                "address" = address(&listener)
+            );
+            self.door.open(listener, client_service(member.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Resolves when this member was removed from its cluster.
+    pub async fn removed(&self) {
+        self.removed.notified().await;
+    }
+
+    /// Goes down in order: no new requests, no new proposals, everything applied is committed to the file.
+    pub fn stop(self) {
+        log::info!(
+            "closing etcd server",
+            "name" = self.member.config.name.clone(),
+            "data-dir" = self.member.config.data_dir.clone(),
+            "advertise-peer-urls" = log::Value::list(&self.member.config.advertise_peer_urls),
+            "advertise-client-urls" = log::Value::list(&self.member.config.advertise_client_urls)
+        );
+        if self.member.store.members().voters().count() <= 1 {
+            log::info!(
+                "skipped leadership transfer for single voting member cluster",
+                "local-member-id" = hex(self.member.id),
+                "current-leader-member-id" = hex(self.member.leadership.now().leader.0)
+            );
+        }
+        self.stop.send_replace(true);
+        self.door.join();
+        self.threads.stop(&self.member);
+        log::info!(
+            "closed etcd server",
+            "name" = self.member.config.name.clone(),
+            "data-dir" = self.member.config.data_dir.clone(),
+            "advertise-peer-urls" = log::Value::list(&self.member.config.advertise_peer_urls),
+            "advertise-client-urls" = log::Value::list(&self.member.config.advertise_client_urls)
+        );
+    }
+}
+
+impl Threads {
+    /// In the order of the pipeline, so that each stage finishes what the one before handed to it.
+    fn stop(self, member: &Member) {
+        let _ = self.raft.0.push(raft::Job::Stop);
+        let _ = self.raft.1.join();
+        let _ = self.wal.0.push(wal::Job::Stop);
+        let _ = self.wal.1.join();
+        let _ = self.apply.0.push(apply::Job::Stop);
+        let _ = self.apply.1.join();
+        let _ = self.commit.0.push(commit::Job::Stop);
+        let _ = self.commit.1.join();
+        member.hub.stop();
+        let _ = self.watch.join();
+    }
+}
+
+impl Listeners {
+    fn bind(config: &Config) -> Result<Listeners, StartError> {
+        log::info!(
+            "configuring peer listeners",
+            "listen-peer-urls" = log::Value::list(&config.listen_peer_urls)
+        );
+        let peers = bind_all(&config.listen_peer_urls)?;
+        log::info!(
+            "configuring client listeners",
+            "listen-client-urls" = log::Value::list(&config.listen_client_urls)
+        );
+        Ok(Listeners {
+            peers,
+            clients: bind_all(&config.listen_client_urls)?,
+            http: bind_all(&config.listen_client_http_urls)?,
+            metrics: bind_all(&config.listen_metrics_urls)?,
+        })
+    }
+}
+
+fn bind_all(urls: &[Url]) -> Result<Vec<TcpListener>, StartError> {
+    let bind = |url: &Url| -> Result<TcpListener, StartError> {
+        if url.scheme != crate::config::Scheme::Http {
+            return Err(format!("cannot listen on {url}: only http is supported yet").into());
+        }
+        let addresses: Vec<SocketAddr> = url.host.to_socket_addrs()?.collect();
+        TcpListener::bind(&addresses[..]).map_err(|e| format!("listen tcp {}: bind: {e}", url.host).into())
+    };
+    urls.iter().map(bind).collect()
+}
+
+fn address(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|_| String::new(), |a| a.to_string())
+}
+
+fn hex(id: u64) -> String {
+    format!("{id:x}")
+}
+
+fn log_boot(config: &Config, booted: &Booted, start: SystemTime) {
+    log::info!(
+        "starting an etcd server",
+        "etcd-version" = bootstrap::announced_version(config),
+        "member-initialized" = booted.was_initialized,
+        "name" = config.name.clone(),
+        "data-dir" = config.data_dir.clone(),
+        "wal-dir" = config.wal_dir.clone(),
+        "member-dir" = log::Value::text(config.member_dir().display()),
+        "force-new-cluster" = config.force_new_cluster,
+        "heartbeat-interval" = config.tick(),
+        "snapshot-count" = config.snapshot_count
+    );
+    log::info!(
+        "opened backend db",
+        "path" = log::Value::text(config.db_path().display()),
+        "took" = start.elapsed().unwrap_or_default()
+    );
+    log::info!(
+        "starting etcd server",
+        "local-member-id" = hex(booted.member_id),
+        "local-server-version" = bootstrap::announced_version(config),
+        "cluster-id" = hex(booted.cluster_id)
+    );
+}
+
+/// Creates the owner threads and the handle that everybody else works with.
+fn assemble(
+    config: &Arc<Config>,
+    disk: Arc<dyn Disk>,
+    booted: Booted,
+    waiters: Arc<Waiters>,
+    stop: watch::Receiver<bool>,
+    removed: &Arc<tokio::sync::Notify>,
+) -> Result<(Arc<Member>, Threads), StartError> {
+    let reader = booted.store.reader();
+    let (hub, watch_thread) = task::watch::Hub::start(reader.kv().clone())?;
+    let leases = task::lease::Leases::new(
+        ClockOptions {
+            retry_ms: u64::try_from(config.request_timeout().as_millis()).unwrap_or(u64::MAX),
+            checkpoint_ms: config.features.lease_checkpoint.then_some(300_000),
+        },
+        std::time::Duration::from_millis(config.election_ms),
+    );
+    let (raft_to, raft_jobs) = mailbox();
+    let (wal_to, wal_jobs) = mailbox();
+    let (apply_to, apply_jobs) = mailbox();
+    let (commit_to, commit_jobs) = mailbox();
+    let member = Arc::new(Member {
+        id: booted.member_id,
+        cluster_id: booted.cluster_id,
+        version: bootstrap::announced_version(config),
+        raft: raft_to.clone(),
+        apply: apply_to.clone(),
+        waiters: waiters.clone(),
+        ids: RequestIds::new(booted.member_id, unix_ms()),
+        applied: Arc::new(Applied::new(booted.restored.applied.0)),
+        leadership: Arc::new(Leadership::new()),
+        store: reader,
+        hub: hub.clone(),
+        leases: leases.clone(),
+        tokens: Arc::new(Tokens::new(std::time::Duration::from_secs(config.auth_token_ttl_s))),
+        reads: ReadRounds::default(),
+        request_timeout: config.request_timeout(),
+        stop,
+        defragmenting: AtomicBool::new(false),
+        config: config.clone(),
+    });
+    let Booted { wal: log_file, store, restored, snapshot_index, has_v2_requests, .. } = booted;
+    let committer = store.committer();
+    let apply = apply::Apply {
+        jobs: apply_jobs,
+        raft: raft_to.clone(),
+        wal: wal_to.clone(),
+        commit: commit_to.clone(),
+        waiters: waiters.clone(),
+        applied: member.applied.clone(),
+        hub,
+        leases,
+        tokens: member.tokens.clone(),
+        removed: {
+            let removed = removed.clone();
+            Box::new(move || removed.notify_one())
+        },
+        batch_limit: config.commit_ops_max(),
+        warn_after: config.warning_apply_duration,
+        compaction: (config.compaction_batch(), config.compaction_sleep_interval),
+        state: apply::State::new(
+            restored.applied,
+            ::raft::Term(store.consistent_term()),
+            restored.conf_state.clone(),
+        ),
+        store,
+    };
+    let wal_thread = wal::WalThread {
+        wal: log_file,
+        disk,
+        wal_dir: config.wal_path(),
+        snap_dir: config.snap_path(),
+        jobs: wal_jobs,
+        raft: raft_to.clone(),
+        outbox: Box::new(raft::NoPeers(raft_to.clone())),
+        keep: wal::Keep {
+            wals: usize::try_from(config.max_wals).unwrap_or(usize::MAX),
+            snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
+        },
+        no_sync: config.unsafe_no_fsync,
+    };
+    let ahead = election_ahead(config, &restored);
+    let mut node_config = node::Config::new(::raft::MemberId(member.id), rand::random());
+    node_config.election_ticks = config.election_ticks();
+    node_config.pre_vote = config.pre_vote;
+    node_config.snapshot_index = snapshot_index;
+    node_config.snapshot_count = config.snapshot_count;
+    node_config.catch_up_entries = config.snapshot_catchup_entries;
+    let raft_thread = raft::Raft {
+        node: Node::new(node_config, restored)?,
+        tick: config.tick(),
+        ahead,
+        jobs: raft_jobs,
+        wal: wal_to.clone(),
+        apply: apply_to.clone(),
+        waiters,
+        outbox: Box::new(raft::NoPeers(raft_to.clone())),
+        leadership: member.leadership.clone(),
+    };
+    if has_v2_requests {
+        let _ = raft_to.push(raft::Job::Input(Input::ForceSnapshot));
+    }
+    let interval = config.commit_interval();
+    let to_apply = apply_to.clone();
+    let threads = Threads {
+        commit: (
+            commit_to,
+            spawn("commit", move || commit::run(committer, interval, commit_jobs, to_apply))?,
+        ),
+        wal: (wal_to, spawn("wal", move || wal_thread.run())?),
+        apply: (apply_to, spawn("apply", move || apply.run())?),
+        raft: (raft_to, spawn("raft", move || raft_thread.run())?),
+        watch: watch_thread,
+    };
+    Ok((member, threads))
+}
+
+/// A lone voter need not wait for anybody: it stands for election at once (formats 6.1).
+fn election_ahead(config: &Config, restored: &::raft::Restored) -> u32 {
+    let alone = match restored.conf_state.voters.len() {
+        0 => restored.entries.iter().filter(|e| e.changes_members()).count() == 1,
+        voters => voters == 1,
+    };
+    if alone { config.election_ticks().saturating_sub(1) } else { 0 }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Runs one member until a signal or its removal. Returns the signal that ended it.
+pub fn run(config: Config) -> Result<Option<i32>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .block_on(async {
+            let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+            let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+            let mut running = Running::start(config)?;
+            let signal = async {
+                tokio::select! {
+                    _ = terminate.recv() => SIGTERM,
+                    _ = interrupt.recv() => SIGINT,
+                }
+            };
+            tokio::pin!(signal);
+            let ended = {
+                let served = async {
+                    running.serve().await?;
+                    notify_ready();
+                    running.removed().await;
+                    Ok::<(), StartError>(())
+                };
+                tokio::select! {
+                    signal = &mut signal => Some(signal),
+                    served = served => {
+                        served?;
+                        None
+                    }
+                }
+            };
+            match ended {
+                Some(number) => {
+                    let name = if number == SIGTERM { "terminated" } else { "interrupt" };
+                    log::info!("received signal; shutting down", "signal" = name);
+                }
+                None => {
+                    log::warning!("server has been removed from the cluster");
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            }
+            Ok::<_, StartError>((running, ended))
+        })
+        .map(|(running, ended)| {
+            running.stop();
+            ended
+        })
+}
+
+/// Number of SIGTERM.
+pub const SIGTERM: i32 = 15;
+/// Number of SIGINT.
+pub const SIGINT: i32 = 2;
+
+/// Tells systemd, if it waits for it, that the member serves.
+fn notify_ready() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|p| !p.is_empty()) else { return };
+    log::info!("notifying init daemon");
+    let text = path.to_string_lossy().into_owned();
+    let to = match text.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&path),
+    };
+    let sent = to.and_then(|to| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &to));
+    match sent {
+        Ok(_) => log::info!("successfully notified init daemon"),
+        Err(error) => log::error!("failed to notify systemd for readiness", "error" = error.to_string()),
+    }
+}

@@ -1,0 +1,30 @@
+//! What a member does by itself, beside answering: each file one task.
+
+pub mod compact;
+pub mod lease;
+pub mod publish;
+pub mod version;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::member::Member;
+use crate::thread::mailbox::Sender;
+use crate::thread::wal;
+
+/// How often files beyond the numbers to keep are looked for.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Has old segments and snapshots removed now and then.
+pub async fn purge(member: Arc<Member>, wal: Sender<wal::Job>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PURGE_INTERVAL) => {}
+            () = member.stopping() => return,
+        }
+        if wal.push(wal::Job::Purge).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The watch thread: owns the [`WatchHub`]. Takes event batches from apply, reads history for lagging watchers between
+//! them, and hands each stream what it may send.
+//!
+//! Bounds: a stream's outbox is the hub's (128 responses); what is on the way to the stream's task is [`AHEAD_MAX`]
+//! parcels. A full batch queue drops batches: the watchers concerned read them back from the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use mvcc::watch::{Refusal, StreamId, WatchHub, WatchId, WatchOutput, WatchSpec};
+use mvcc::{EventBatch, KvReader};
+use tokio::sync::mpsc;
+
+use crate::thread::mailbox::{Receiver, Sender, mailbox};
+
+/// Event batches that may wait for the hub.
+const BATCHES_MAX: usize = 8192;
+/// Responses in one parcel to a stream's task.
+const PARCEL: usize = 32;
+/// Parcels on the way to a stream's task.
+const AHEAD_MAX: usize = 2;
+/// Revisions one catch-up step may read.
+const CATCH_UP_BUDGET: usize = 1000;
+
+enum Job {
+    Notify(Arc<EventBatch>),
+    Open(StreamId, mpsc::Sender<Vec<WatchOutput>>, Arc<AtomicBool>),
+    Add(StreamId, Box<WatchSpec>),
+    Refuse(StreamId, Refusal),
+    Cancel(StreamId, WatchId),
+    Progress(StreamId),
+    Periodic(StreamId),
+    Room(StreamId),
+    Drop(StreamId),
+    Stop,
+}
+
+/// The door to the watch thread; cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    jobs: Sender<Job>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    streams: AtomicU64,
+    missed: AtomicI64,
+}
+
+/// One watch stream. Dropping it forgets all its watchers.
+pub struct WatchStream {
+    id: StreamId,
+    hub: Hub,
+    outputs: mpsc::Receiver<Vec<WatchOutput>>,
+    stuck: Arc<AtomicBool>,
+}
+
+/// The sending half of a stream: what the client asks for.
+pub struct Asker {
+    id: StreamId,
+    hub: Hub,
+}
+
+impl Hub {
+    /// Starts the thread over a store's reader.
+    pub fn start(reader: KvReader) -> std::io::Result<(Hub, std::thread::JoinHandle<()>)> {
+        let (jobs, taken) = mailbox();
+        let hub = Hub { jobs, shared: Arc::default() };
+        let shared = hub.shared.clone();
+        let owner =
+            Owner { hub: WatchHub::new(reader.current_revision()), reader, streams: Default::default() };
+        let thread =
+            std::thread::Builder::new().name("watch".into()).spawn(move || owner.run(&taken, &shared))?;
+        Ok((hub, thread))
+    }
+
+    /// Apply made a revision. Never waits: a full queue drops the batch, and watchers read it back.
+    pub fn notify(&self, events: Arc<EventBatch>) {
+        if self.jobs.len() >= BATCHES_MAX {
+            self.shared.missed.fetch_max(events.revision, Ordering::AcqRel);
+        } else {
+            let _ = self.jobs.push(Job::Notify(events));
+        }
+    }
+
+    /// A new stream.
+    pub fn open(&self) -> WatchStream {
+        let id = StreamId(self.shared.streams.fetch_add(1, Ordering::Relaxed));
+        let (to, outputs) = mpsc::channel(AHEAD_MAX);
+        let stuck = Arc::new(AtomicBool::new(false));
+        self.tell(Job::Open(id, to, stuck.clone()));
+        WatchStream { id, hub: self.clone(), outputs, stuck }
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        self.tell(Job::Stop);
+    }
+
+    fn tell(&self, job: Job) {
+        // A thread that has ended is a member that is going down.
+        let _ = self.jobs.push(job);
+    }
+}
+
+impl WatchStream {
+    /// The half that asks.
+    pub fn asker(&self) -> Asker {
+        Asker { id: self.id, hub: self.hub.clone() }
+    }
+
+    /// The next responses, in order; `None` when the member goes down.
+    pub async fn next(&mut self) -> Option<Vec<WatchOutput>> {
+        let outputs = self.outputs.recv().await;
+        if self.stuck.swap(false, Ordering::AcqRel) {
+            self.hub.tell(Job::Room(self.id));
+        }
+        outputs
+    }
+}
+
+impl Drop for WatchStream {
+    fn drop(&mut self) {
+        self.hub.tell(Job::Drop(self.id));
+    }
+}
+
+impl Asker {
+    /// Creates a watcher; the stream answers.
+    pub fn add(&self, spec: WatchSpec) {
+        self.hub.tell(Job::Add(self.id, Box::new(spec)));
+    }
+
+    /// Refuses a watcher for a reason of the caller's; the stream answers.
+    pub fn refuse(&self, why: Refusal) {
+        self.hub.tell(Job::Refuse(self.id, why));
+    }
+
+    /// Removes a watcher; the stream answers if there is one.
+    pub fn cancel(&self, id: WatchId) {
+        self.hub.tell(Job::Cancel(self.id, id));
+    }
+
+    /// Asks how far the stream is.
+    pub fn progress(&self) {
+        self.hub.tell(Job::Progress(self.id));
+    }
+
+    /// The stream's progress interval has passed.
+    pub fn periodic(&self) {
+        self.hub.tell(Job::Periodic(self.id));
+    }
+}
+
+struct Outlet {
+    to: mpsc::Sender<Vec<WatchOutput>>,
+    stuck: Arc<AtomicBool>,
+}
+
+struct Owner {
+    hub: WatchHub,
+    reader: KvReader,
+    streams: std::collections::HashMap<StreamId, Outlet>,
+}
+
+impl Owner {
+    fn run(mut self, jobs: &Receiver<Job>, shared: &Shared) {
+        let mut taken = Vec::new();
+        loop {
+            if self.hub.has_lagging() {
+                jobs.take_now(&mut taken);
+            } else {
+                jobs.take(&mut taken, None);
+            }
+            for job in taken.drain(..) {
+                match job {
+                    Job::Stop => return,
+                    other => self.job(other),
+                }
+            }
+            let missed = shared.missed.load(Ordering::Acquire);
+            if missed > self.hub.revision() {
+                self.hub.missed(missed);
+            }
+            if self.hub.has_lagging()
+                && let Err(error) = self.hub.catch_up_step(&self.reader, CATCH_UP_BUDGET)
+            {
+                crate::thread::fatal("failed to read the history of keys", &error);
+            }
+            for stream in self.hub.take_ready() {
+                self.deliver(stream);
+            }
+            crate::stats::watching(self.hub.stats());
+        }
+    }
+
+    fn job(&mut self, job: Job) {
+        match job {
+            Job::Notify(batch) => {
+                crate::stats::add(&crate::stats::EVENTS, batch.events.len());
+                if let Err(error) = self.hub.notify(&batch, &self.reader) {
+                    crate::thread::fatal("failed to read the history of keys", &error);
+                }
+            }
+            Job::Open(stream, to, stuck) => {
+                self.streams.insert(stream, Outlet { to, stuck });
+            }
+            Job::Add(stream, spec) => {
+                // A refusal has gone to the stream.
+                let _ = self.hub.add(stream, *spec, self.reader.current_revision());
+            }
+            Job::Refuse(stream, why) => self.hub.refuse(stream, why, self.reader.current_revision()),
+            Job::Cancel(stream, id) => self.hub.cancel(stream, id),
+            Job::Progress(stream) => self.hub.progress(stream, self.reader.current_revision()),
+            Job::Periodic(stream) => self.hub.periodic_progress(stream),
+            Job::Room(stream) => self.deliver(stream),
+            Job::Drop(stream) => {
+                self.hub.drop_stream(stream);
+                self.streams.remove(&stream);
+            }
+            Job::Stop => {}
+        }
+    }
+
+    /// Hands over what the stream's task has room for; the rest stays in the outbox until the task says so.
+    fn deliver(&mut self, stream: StreamId) {
+        let Some(outlet) = self.streams.get(&stream) else { return };
+        while self.hub.waiting(stream) > 0 {
+            let permit = match outlet.to.try_reserve() {
+                Ok(permit) => permit,
+                Err(mpsc::error::TrySendError::Full(())) => {
+                    outlet.stuck.store(true, Ordering::Release);
+                    // The task may have made room before it could see the mark.
+                    match outlet.to.try_reserve() {
+                        Ok(permit) => permit,
+                        Err(_) => return,
+                    }
+                }
+                Err(mpsc::error::TrySendError::Closed(())) => return,
+            };
+            permit.send(self.hub.poll(stream, PARCEL));
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The apply thread: owns the [`Store`], the only writer. Never awaits, never reads the clock for a decision.
+//!
+//! One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
+//! index. Maintenance is bounded steps between rounds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::raft::{ConfState, Entry, EntryKind, Index, SoftState, Term};
+use node::Input;
+use prost::Message as _;
+use proto::raftpb;
+use store::{Outcome, Store, TokenChange};
+
+use super::mailbox::{Receiver, Sender};
+use super::{commit, raft, wal};
+use crate::applied::Applied;
+use crate::task::lease::Leases;
+use crate::task::watch::Hub;
+use crate::tokens::Tokens;
+use crate::waiters::{Answer, Batch, Waiters, request_id};
+
+/// Operations in the write buffer above which apply waits for the running commit (times the batch limit).
+const BUFFER_FACTOR_MAX: usize = 10;
+/// Pause between two steps of a compaction unless another one is configured.
+const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
+
+/// A thing to be done with the store by its owner.
+pub type Task = Box<dyn FnOnce(&mut Store) + Send>;
+
+/// What the apply thread is told.
+pub enum Job {
+    /// Committed entries, in order.
+    Entries(Vec<Entry>),
+    /// Role, leader or term changed.
+    Leadership(SoftState),
+    /// Raft's membership after a change.
+    ConfState(ConfState),
+    /// The store is to be replaced by this snapshot.
+    Restore(::raft::Snapshot),
+    /// A disk snapshot is wanted.
+    SnapshotDue,
+    /// The batch interval is over: hand the write buffer to the commit thread.
+    CommitTick,
+    /// The commit thread has finished.
+    Committed,
+    /// Bounded work for somebody who asks.
+    Task(Task),
+    /// Commit and end the thread.
+    Stop,
+}
+
+/// The store and those who hear from it.
+pub struct Apply {
+    /// The state machine.
+    pub store: Store,
+    /// Work.
+    pub jobs: Receiver<Job>,
+    /// Acknowledgements go here.
+    pub raft: Sender<raft::Job>,
+    /// Disk snapshots go here.
+    pub wal: Sender<wal::Job>,
+    /// Sealed write buffers go here.
+    pub commit: Sender<commit::Job>,
+    /// Who waits for answers.
+    pub waiters: Arc<Waiters>,
+    /// Where the applied index is published.
+    pub applied: Arc<Applied>,
+    /// Events go here.
+    pub hub: Hub,
+    /// The lease clock.
+    pub leases: Leases,
+    /// Simple tokens.
+    pub tokens: Arc<Tokens>,
+    /// Called when this member was removed from the cluster.
+    pub removed: Box<dyn Fn() + Send>,
+    /// Operations after which the write buffer is handed over without waiting for the interval.
+    pub batch_limit: usize,
+    /// An entry that takes longer is logged.
+    pub warn_after: Duration,
+    /// Records one step of a compaction may touch, and the pause before the next one.
+    pub compaction: (usize, Duration),
+    /// What the thread keeps track of.
+    pub state: State,
+}
+
+/// The apply thread's own memory.
+#[derive(Default)]
+pub struct State {
+    /// Last applied entry.
+    index: Index,
+    term: Term,
+    /// Raft's membership.
+    conf_state: ConfState,
+    /// This member leads.
+    leads: bool,
+    armed: bool,
+    committing: bool,
+    /// When the next step of a compaction is due.
+    next_step: Option<Instant>,
+    /// A snapshot that may be saved once the buffer that holds its index is committed.
+    snapshot: Option<::raft::Snapshot>,
+    snapshot_sealed: bool,
+}
+
+impl State {
+    /// As restored from disk.
+    pub fn new(index: Index, term: Term, conf_state: ConfState) -> State {
+        State { index, term, conf_state, ..State::default() }
+    }
+}
+
+impl Apply {
+    /// Runs until told to stop.
+    pub fn run(mut self) {
+        let mut jobs = Vec::new();
+        self.state.next_step = self.store.needs_maintenance().then(Instant::now);
+        loop {
+            self.jobs.take(&mut jobs, self.state.next_step);
+            self.compact_step();
+            let waiters = self.waiters.clone();
+            let mut batch = waiters.batch();
+            let before = self.state.index;
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Entries(entries) => self.entries(&entries, &mut batch),
+                    Job::Stop => {
+                        batch.send();
+                        return self.stop();
+                    }
+                    other => self.other(other),
+                }
+            }
+            self.finish_round(before, &mut batch);
+        }
+    }
+
+    /// A step of a compaction, if one is due.
+    fn compact_step(&mut self) {
+        if self.state.next_step.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        let (budget, pause) = self.compaction;
+        match self.store.maintain(budget) {
+            Ok(more) => {
+                let pause = if pause.is_zero() { COMPACTION_PAUSE } else { pause };
+                self.state.next_step = more.then(|| Instant::now() + pause);
+            }
+            Err(error) => super::fatal("failed to compact", &error),
+        }
+    }
+
+    /// Publishes what a round did: first the index, then the answers, then the acknowledgement.
+    fn finish_round(&mut self, before: Index, batch: &mut Batch<'_>) {
+        if self.state.index > before {
+            self.applied.publish(self.state.index.0, self.state.term.0);
+            let _ = self.raft.push(raft::Job::Input(Input::Applied { index: self.state.index }));
+        }
+        batch.send();
+        self.hand_over();
+    }
+
+    /// Keeps the write buffer moving: arms the interval, seals when it is full, waits when it is far too full.
+    fn hand_over(&mut self) {
+        let pending = self.store.pending_ops();
+        if pending >= self.batch_limit || (self.state.snapshot.is_some() && !self.state.snapshot_sealed) {
+            self.seal();
+        } else if pending > 0 && !self.state.armed && !self.state.committing {
+            self.state.armed = true;
+            let _ = self.commit.push(commit::Job::Arm);
+        }
+        if pending >= self.batch_limit.saturating_mul(BUFFER_FACTOR_MAX)
+            && let Err(error) = self.store.commit()
+        {
+            super::fatal("failed to commit to the backend", &error);
+        }
+    }
+
+    fn seal(&mut self) {
+        if self.store.seal() {
+            self.state.committing = true;
+            self.state.snapshot_sealed = self.state.snapshot.is_some();
+            let _ = self.commit.push(commit::Job::Sealed);
+        }
+    }
+
+    fn other(&mut self, job: Job) {
+        match job {
+            Job::Leadership(soft) => self.leadership(soft),
+            Job::ConfState(conf_state) => {
+                self.store.set_conf_state(stored(&conf_state));
+                self.state.conf_state = conf_state;
+            }
+            Job::Restore(_) => {
+                super::fatal("received a snapshot", &"this member does not take snapshots from peers yet");
+            }
+            Job::SnapshotDue => self.begin_snapshot(),
+            Job::CommitTick => {
+                self.state.armed = false;
+                self.seal();
+            }
+            Job::Committed => self.committed(),
+            Job::Task(task) => {
+                task(&mut self.store);
+            }
+            Job::Entries(_) | Job::Stop => {}
+        }
+    }
+
+    fn leadership(&mut self, soft: SoftState) {
+        let leads = soft.role == ::raft::Role::Leader;
+        if self.state.leads && !leads {
+            self.leases.demote();
+        }
+        self.state.leads = leads;
+    }
+
+    fn begin_snapshot(&mut self) {
+        if self.state.snapshot.is_none() {
+            self.state.snapshot = Some(::raft::Snapshot {
+                index: self.state.index,
+                term: self.state.term,
+                conf_state: self.state.conf_state.clone(),
+                data: self.store.snapshot_data(),
+            });
+            self.state.snapshot_sealed = false;
+        }
+    }
+
+    fn committed(&mut self) {
+        self.state.committing = false;
+        if self.state.snapshot_sealed {
+            self.state.snapshot_sealed = false;
+            if let Some(snapshot) = self.state.snapshot.take() {
+                let _ = self.wal.push(wal::Job::Snapshot(snapshot));
+            }
+        }
+    }
+
+    fn entries(&mut self, entries: &[Entry], batch: &mut Batch<'_>) {
+        for entry in entries {
+            let start = Instant::now();
+            match entry.kind {
+                EntryKind::Normal => self.normal(entry, batch),
+                EntryKind::ConfChange => self.conf_change(entry, batch),
+                EntryKind::ConfChangeV2 => {
+                    super::fatal("unexpected entry type", &"EntryConfChangeV2 is never produced by etcd");
+                }
+            }
+            self.state.index = entry.index;
+            self.state.term = entry.term;
+            let took = start.elapsed();
+            crate::stats::APPLY.took(took);
+            if took > self.warn_after {
+                crate::stats::slow_apply(took, self.warn_after, entry);
+            }
+        }
+    }
+
+    fn normal(&mut self, entry: &Entry, batch: &mut Batch<'_>) {
+        let wanted = self.waiters.wanted(request_id(&entry.data));
+        let outcome = self
+            .store
+            .apply(store::Entry { index: entry.index.0, term: entry.term.0, data: &entry.data }, wanted);
+        if let Err(error) = &outcome.result
+            && error.is_fatal()
+        {
+            super::fatal("failed to apply a committed entry", error);
+        }
+        self.tell(entry, outcome, batch);
+    }
+
+    fn tell(&mut self, entry: &Entry, outcome: Outcome, batch: &mut Batch<'_>) {
+        if let Ok(response) = &outcome.result {
+            crate::stats::applied(response);
+        }
+        if let Some(events) = outcome.events {
+            self.hub.notify(events);
+        }
+        for change in outcome.leases {
+            self.leases.observe(change);
+        }
+        for change in &outcome.tokens {
+            self.token(change);
+        }
+        if outcome.is_leader_start {
+            self.applied.leader_started(entry.term.0);
+            if self.state.leads {
+                self.leases.promote(&self.store.reader());
+            }
+        }
+        if let Some(version) = outcome.cluster_version {
+            self.applied.cluster_version_changed(version);
+        }
+        if outcome.cluster_version_lowered {
+            let _ = self.raft.push(raft::Job::Input(Input::ForceSnapshot));
+        }
+        if matches!(outcome.result, Ok(store::Response::Compaction { .. })) {
+            self.state.next_step.get_or_insert_with(Instant::now);
+        }
+        batch.add(
+            outcome.id,
+            Answer::Applied { result: outcome.result, raise_nospace: outcome.wants_nospace_alarm },
+        );
+    }
+
+    fn token(&self, change: &TokenChange) {
+        match change {
+            TokenChange::Granted { user, token, .. } => self.tokens.grant(user, token),
+            TokenChange::UserInvalidated { user } => self.tokens.forget_user(user),
+            TokenChange::AllInvalidated => self.tokens.forget_all(),
+        }
+    }
+
+    fn conf_change(&mut self, entry: &Entry, batch: &mut Batch<'_>) {
+        let decoded = ::wal::codec::decode_conf_change(entry.data.clone())
+            .and_then(|change| Ok((change, raftpb::ConfChange::decode(entry.data.clone())?)));
+        let (change, as_stored) = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => super::fatal("failed to decode a conf change", &error),
+        };
+        let outcome = self.store.apply_conf_change(entry.index.0, entry.term.0, &as_stored);
+        let effective = outcome.to_raft.then_some(change);
+        let _ = self
+            .raft
+            .push(raft::Job::Input(Input::ConfChangeApplied { index: entry.index, change: effective }));
+        if outcome.removed_self && !outcome.is_replay {
+            (self.removed)();
+        }
+        batch.add(outcome.id, Answer::ConfChanged(outcome.result));
+    }
+
+    fn stop(mut self) {
+        if let Err(error) = self.store.commit() {
+            super::fatal("failed to commit to the backend", &error);
+        }
+    }
+}
+
+/// Raft's membership in the store's words.
+fn stored(state: &ConfState) -> store::ConfState {
+    let ids = |list: &[::raft::MemberId]| list.iter().map(|id| id.0).collect();
+    store::ConfState {
+        voters: ids(&state.voters),
+        learners: ids(&state.learners),
+        voters_outgoing: ids(&state.voters_outgoing),
+        learners_next: ids(&state.learners_next),
+        auto_leave: state.auto_leave,
+    }
+}

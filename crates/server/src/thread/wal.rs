@@ -1,0 +1,176 @@
+//! The WAL thread: owns the [`Wal`]; everything queued while the last sync ran goes out with the next (group commit).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use disk::Disk;
+use node::{Input, Persist};
+use wal::{SnapshotRecord, Wal};
+
+use super::mailbox::{Receiver, Sender};
+use super::raft;
+use crate::log;
+
+/// What the WAL thread is told.
+pub enum Job {
+    /// Write this, then acknowledge.
+    Persist(Persist),
+    /// Write a `.snap` file, then its record, then let go of older segments.
+    Snapshot(::raft::Snapshot),
+    /// Remove files beyond the numbers to keep.
+    Purge,
+    /// End the thread.
+    Stop,
+}
+
+/// How many files of the past are kept; 0 keeps all.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Segments.
+    pub wals: usize,
+    /// `.snap` files.
+    pub snapshots: usize,
+}
+
+/// The WAL and those who hear from it.
+pub struct WalThread {
+    /// The log.
+    pub wal: Wal,
+    /// Where its files are.
+    pub disk: Arc<dyn Disk>,
+    /// `member/wal`.
+    pub wal_dir: PathBuf,
+    /// `member/snap`.
+    pub snap_dir: PathBuf,
+    /// Work.
+    pub jobs: Receiver<Job>,
+    /// Acknowledgements go here.
+    pub raft: Sender<raft::Job>,
+    /// Messages that had to wait for the sync.
+    pub outbox: Box<dyn raft::Outbox>,
+    /// What to keep.
+    pub keep: Keep,
+    /// Skip every sync: a crash loses data.
+    pub no_sync: bool,
+}
+
+impl WalThread {
+    /// Runs until told to stop. A failed write or sync ends the process: nobody knows what is on disk then.
+    pub fn run(mut self) {
+        let mut jobs = Vec::new();
+        loop {
+            self.jobs.take(&mut jobs, None);
+            if self.round(&mut jobs) {
+                return self.close();
+            }
+            self.prepare_next();
+        }
+    }
+
+    /// One group commit; true when the thread is to end.
+    fn round(&mut self, jobs: &mut Vec<Job>) -> bool {
+        let (mut newest, mut sync, mut send, mut stop) = (None, false, Vec::new(), false);
+        let mut snapshots = Vec::new();
+        for job in jobs.drain(..) {
+            match job {
+                Job::Persist(persist) => {
+                    newest = Some(persist.seq);
+                    sync |= persist.must_sync;
+                    self.write(&persist);
+                    send.extend(persist.send);
+                }
+                Job::Snapshot(snapshot) => snapshots.push(snapshot),
+                Job::Purge => self.purge(),
+                Job::Stop => stop = true,
+            }
+        }
+        if sync && !self.no_sync {
+            self.sync();
+        }
+        if let Some(seq) = newest {
+            let _ = self.raft.push(raft::Job::Input(Input::Persisted { seq }));
+        }
+        if !send.is_empty() {
+            self.outbox.send(send);
+        }
+        for snapshot in snapshots {
+            self.save_snapshot(&snapshot);
+        }
+        stop
+    }
+
+    /// The next segment is zero-filled ahead, beside the writing: a sync into it is quicker then.
+    fn prepare_next(&mut self) {
+        if let Some(next) = self.wal.prepare_next() {
+            // Without a thread, the segment is made when it is needed.
+            let _ = std::thread::Builder::new().name("wal-next".into()).spawn(move || {
+                if let Err(error) = next.run() {
+                    log::warning!("failed to prepare a WAL segment", "error" = error.to_string());
+                }
+            });
+        }
+    }
+
+    fn close(self) {
+        if let Err(error) = self.wal.close() {
+            super::fatal("failed to close the WAL", &error);
+        }
+    }
+
+    fn write(&mut self, persist: &Persist) {
+        if let Some(snapshot) = &persist.snapshot {
+            self.save_snapshot(snapshot);
+        }
+        let start = Instant::now();
+        if let Err(error) = self.wal.append(persist.hard_state.as_ref(), &persist.entries) {
+            super::fatal("failed to save Raft hard state and entries", &error);
+        }
+        crate::stats::WAL_WRITE.took(start.elapsed());
+        let bytes = persist.entries.iter().map(|entry| entry.data.len()).sum();
+        crate::stats::add(&crate::stats::WAL_BYTES, bytes);
+    }
+
+    fn sync(&mut self) {
+        let start = Instant::now();
+        if let Err(error) = self.wal.sync() {
+            super::fatal("failed to save Raft hard state and entries", &error);
+        }
+        crate::stats::wal_synced(start.elapsed());
+    }
+
+    fn save_snapshot(&mut self, snapshot: &::raft::Snapshot) {
+        let record = SnapshotRecord {
+            index: snapshot.index,
+            term: snapshot.term,
+            conf_state: Some(snapshot.conf_state.clone()),
+        };
+        if let Err(error) = wal::snap::save(self.disk.as_ref(), &self.snap_dir, snapshot) {
+            super::fatal("failed to save Raft snapshot", &error);
+        }
+        if let Err(error) = self.wal.save_snapshot(&record) {
+            super::fatal("failed to save Raft snapshot", &error);
+        }
+        log::info!("saved snapshot to disk", "snapshot-index" = record.index.0);
+        if let Err(error) = self.wal.release(record.index) {
+            super::fatal("failed to release Raft WAL", &error);
+        }
+        let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index: record.index }));
+        self.purge();
+    }
+
+    fn purge(&mut self) {
+        for (keep, what) in [(self.keep.wals, "wal"), (self.keep.snapshots, "snap")] {
+            if keep == 0 {
+                continue;
+            }
+            let done = match what {
+                "wal" => Wal::purge(self.disk.as_ref(), &self.wal_dir, keep).map(|_| ()),
+                _ => wal::snap::purge(self.disk.as_ref(), &self.snap_dir, keep).map(|_| ()),
+            };
+            if let Err(error) = done {
+                log::warning!("failed to purge", "suffix" = what, "error" = error.to_string());
+            }
+        }
+    }
+}
