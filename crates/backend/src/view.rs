@@ -2,9 +2,11 @@
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use disk::Disk;
 use parking_lot::RwLock;
 
 use crate::bolt::{self, Snapshot, SnapshotSource};
@@ -44,6 +46,16 @@ pub struct ReadTx {
 }
 
 impl ReadTx {
+    /// The committed state of a file that nobody writes to and that is not changed: for tools. It stays locked
+    /// (shared) as long as this or a copy of it lives. Buckets that the file lacks are empty.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::NotBolt`], [`Error::Damaged`], [`Error::Disk`].
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<ReadTx, Error> {
+        let committed = bolt::open_read_only(disk, path)?;
+        Ok(ReadTx { view: Arc::new(View { committed, sealed: None, active: Arc::default() }) })
+    }
+
     /// The value under `key`.
     ///
     /// # Errors

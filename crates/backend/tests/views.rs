@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use backend::{Backend, Bucket, Options, Reader};
+use backend::{Backend, Bucket, Error, Options, ReadTx, Reader};
 use bytes::Bytes;
 use disk::MemDisk;
 
@@ -52,7 +52,12 @@ fn a_reader_sees_every_put_once_while_layers_turn_into_pages() {
             }
         });
         for _ in 0..2 {
-            scope.spawn(|| while look(&reader, &published) < PUTS && !done.load(Ordering::Acquire) {});
+            scope.spawn(|| {
+                let mut seen = 0;
+                while seen < PUTS && !done.load(Ordering::Acquire) {
+                    seen = look(&reader, &published);
+                }
+            });
         }
         for n in 0..PUTS {
             backend.put(Bucket::Key, key(n), key(n));
@@ -130,4 +135,20 @@ fn deletes_of_revisions_show_after_the_commit_and_others_at_once() {
     assert_eq!(backend.range(Bucket::Alarm, b"", None).count(), 0);
     backend.commit().unwrap();
     assert!(backend.get(Bucket::Key, &key(1)).unwrap().is_none());
+}
+
+#[test]
+fn a_tool_reads_a_file_without_changing_it_and_not_beside_a_writer() {
+    let disk = MemDisk::new(0);
+    let mut backend = open(&disk);
+    (0..1000).for_each(|n| backend.put(Bucket::Key, key(n), key(n)));
+    backend.commit().unwrap();
+    assert!(matches!(ReadTx::open(&disk, Path::new("/db")), Err(Error::Locked(_))));
+    let size = backend.size();
+    drop(backend);
+    let ops = disk.ops();
+    let read = ReadTx::open(&disk, Path::new("/db")).unwrap();
+    assert_eq!(read.range(Bucket::Key, b"", None).count(), 1000);
+    assert_eq!((read.size(), read.check().len(), disk.ops()), (size, 0, ops));
+    assert!(ReadTx::open(&disk, Path::new("/db")).is_ok(), "two tools at once");
 }

@@ -249,6 +249,21 @@ fn new_file(page_size: u32) -> Vec<u8> {
     image
 }
 
+/// The newest committed state of a file that is left as it is, under a shared lock.
+pub(crate) fn open_read_only(disk: &dyn Disk, path: &Path) -> Result<Arc<Snapshot>, Error> {
+    let file = disk.open(path, Open::read()).map_err(Error::disk("open the bolt file"))?;
+    if !file.lock(Lock::FlockShared).map_err(Error::disk("lock the bolt file"))? {
+        return Err(Error::Locked(PathBuf::from(path)));
+    }
+    let meta = Meta::read(&*file, path)?;
+    meta.check(file.len().map_err(Error::disk("read the length of the bolt file"))?)?;
+    let len = meta.hwm * u64::from(meta.page_size);
+    let map = file.map(len).map_err(Error::disk("map the bolt file"))?;
+    let pages = Pages::new(map, &meta, &Readers::default());
+    let freelist = rebuild_freelist(&pages, &meta)?;
+    Ok(Arc::new(Snapshot::new(pages, meta, file, unused(&freelist))?))
+}
+
 fn unused(freelist: &Freelist) -> Unused {
     Unused { free: freelist.free_pages(), waiting: freelist.waiting_pages() }
 }

@@ -21,6 +21,7 @@ mod tx;
 mod vacuum;
 
 pub use cursor::Range;
+pub(crate) use db::open_read_only;
 pub use db::{Db, Options};
 pub use snapshot::{Snapshot, SnapshotSource};
 pub use vacuum::VacuumRequest;

@@ -53,7 +53,7 @@ impl Vacuum {
     pub(super) fn plan(hwm: PageId, freelist: &Freelist) -> Vacuum {
         let used = hwm.saturating_sub(freelist.free_pages() + freelist.waiting_pages());
         // Room for the branches that every step writes anew and for ordinary writes meanwhile.
-        let beyond = used + used / 64 + 64;
+        let beyond = used + used / 64 + 16;
         if beyond >= hwm {
             Vacuum::Drain(DRAIN_COMMITS)
         } else {
