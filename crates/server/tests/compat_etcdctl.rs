@@ -263,7 +263,7 @@ const MASKED: &[(&str, &str)] = &[
     ("\"ttl\":", ",}"),
     ("\"TTL\" : ", "\n"),
     ("lease keepalived with TTL(", ")"),
-    ("pc\":\"", "\""),
+    ("LocalAddr: '", "'"),
     ("endpoint\":\"etcd-endpoints://", "/"),
     ("target\":\"etcd-endpoints://", "/"),
 ];
@@ -284,6 +284,7 @@ fn mask_after(text: &str, before: &str, stop: &str) -> String {
 
 /// Rows of `endpoint status` (simple and table) carry sizes, versions and indexes; ids of leases stand alone in a line.
 fn mask_line(line: &str) -> String {
+    let line = &line.replace('│', "|").replace(['─', '┬', '┼', '┴'], "-").replace(['┌', '├', '└'], "+--");
     if line.starts_with("+--") || line.starts_with("|  ") {
         return line.replace("-", "").replace(' ', ""); // width of a column that is masked
     }
