@@ -17,6 +17,7 @@ mod error;
 mod lease;
 mod options;
 pub mod range;
+mod session;
 mod stream;
 mod unary;
 mod watch;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use error::{Error, code_name};
 pub use lease::KeepAlive;
 pub use options::{FailedAttempt, Listener, Options};
+pub use session::{Place, Session};
 pub use stream::Incoming;
 pub use watch::{Progress, Watcher};
 

@@ -3,7 +3,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use crate::failure::{Failure, code};
+use crate::failure::Failure;
 
 /// Shows `question` and reads one line, without echo if stdin is a terminal.
 pub fn password(question: &str) -> Result<String, Failure> {
@@ -19,16 +19,15 @@ pub fn password(question: &str) -> Result<String, Failure> {
     let answer = line();
     if let Some(before) = before {
         let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
-        println!();
     }
+    // The end of the answer was not echoed.
+    println!();
     answer
 }
 
-/// One line of stdin without its end.
-pub fn line() -> Result<String, Failure> {
+/// One line of stdin without its end; empty at the end of input.
+fn line() -> Result<String, Failure> {
     let mut line = String::new();
-    if std::io::stdin().lock().read_line(&mut line)? == 0 {
-        return Err(Failure::new(code::GENERAL, "EOF"));
-    }
+    std::io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -1,12 +1,24 @@
 //! The commands, one file each, in the order of the help page.
+mod alarm;
+mod auth;
+mod compaction;
+mod defrag;
 mod del;
+mod downgrade;
+mod elect;
 mod endpoint;
 mod get;
 mod help;
+mod lease;
+mod lock;
 mod member;
+mod move_leader;
 mod options;
 mod put;
+mod role;
 mod snapshot;
+mod txn;
+mod user;
 mod version;
 mod watch;
 
@@ -19,14 +31,26 @@ pub static ROOT: Command = Command {
     usage: "etcdctl",
     about: "The command line client of etcd",
     below: &[
+        &alarm::COMMAND,
+        &auth::COMMAND,
+        &compaction::COMMAND,
+        &defrag::COMMAND,
         &del::COMMAND,
+        &downgrade::COMMAND,
+        &elect::COMMAND,
         &endpoint::COMMAND,
         &get::COMMAND,
         &help::COMMAND,
+        &lease::COMMAND,
+        &lock::COMMAND,
         &member::COMMAND,
+        &move_leader::COMMAND,
         &options::COMMAND,
         &put::COMMAND,
+        &role::COMMAND,
         &snapshot::COMMAND,
+        &txn::COMMAND,
+        &user::COMMAND,
         &version::COMMAND,
         &watch::COMMAND,
     ],

@@ -40,7 +40,10 @@ async fn save(mut call: Call) -> Result<(), Failure> {
     if call.args.len() != 1 {
         return Err(Failure::args("snapshot save expects one argument <filename>"));
     }
-    let session = call.session().await?;
+    let session = call.session().await.map_err(|failure| match failure.code {
+        code::CONNECTION => failure.with_code(code::INTERRUPTED),
+        _ => failure,
+    })?;
     let path = call.text(0);
     let endpoints = session.client.endpoints();
     if endpoints.len() != 1 {
