@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use disk::{Disk, MemDisk, Open};
+use proptest::prelude::*;
 use raft::{ConfState, HardState, Index, MemberId, Term};
 use wal::{Error, Options, Replay, SnapshotRecord, Wal};
 
@@ -191,4 +192,33 @@ fn metadata_must_be_the_same_in_all_segments() {
     first.read_exact_at(&mut head, 0).unwrap();
     disk.open(&files[0].0, Open::write()).unwrap().write_at(&head[..40], 0).unwrap();
     assert!(matches!(open(&disk), Err(Error::Damaged { .. })));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("BALSA_LONG").is_some() { 5000 } else { 100 }))]
+
+    #[test]
+    fn whatever_a_segment_holds_reading_answers_or_refuses(
+        changes in prop::collection::vec((0usize..2000, any::<u8>()), 0..6),
+        cut in prop::option::of(0u64..2000),
+        which in 0usize..4,
+    ) {
+        let (disk, files) = log();
+        let file = disk.open(&files[which].0, Open::write()).unwrap();
+        for (place, byte) in changes {
+            file.write_at(&[byte], place as u64).unwrap();
+        }
+        if let Some(cut) = cut {
+            file.set_len(cut).unwrap();
+        }
+        let start = SnapshotRecord::default();
+        match (Wal::read(&disk, Path::new(model::DIR), &start), open(&disk)) {
+            (Ok(read), Ok(opened)) => {
+                prop_assert_eq!(&read, &opened);
+                prop_assert_eq!(open(&disk).unwrap(), opened, "a repair lasts");
+            }
+            (Err(_), Err(_)) => {}
+            (read, opened) => prop_assert!(false, "{read:?}, {opened:?}"),
+        }
+    }
 }
