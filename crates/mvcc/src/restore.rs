@@ -1,6 +1,6 @@
 //! Start: the index and everything else rebuilt from one scan of the records (formats 3.9).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -37,7 +37,7 @@ pub(crate) fn open(backend: &mut Backend) -> Result<(Kv, Vec<(Bytes, i64)>), Err
         compactions.push_back(Compaction::new(scheduled, finished, false));
     }
     let shared = Shared {
-        index: RwLock::new(scan.index),
+        index: RwLock::new(Index::new(scan.histories.into_iter().collect())),
         current: AtomicI64::new(current),
         compacted: AtomicI64::new(if resumes { scheduled } else { finished }),
         finished: AtomicI64::new(finished),
@@ -57,7 +57,8 @@ fn mark(backend: &Backend, key: &[u8]) -> Result<Option<i64>, Error> {
 
 #[derive(Default)]
 struct Scan {
-    index: Index,
+    /// Sorted only at the end: its own order never shows.
+    histories: HashMap<Box<[u8]>, KeyIndex>,
     attached: BTreeMap<Bytes, i64>,
     newest: i64,
 }
@@ -66,16 +67,18 @@ impl Scan {
     fn record(&mut self, stored: RecordKey, value: &Bytes) -> Result<(), Error> {
         let revision = stored.revision;
         let kv = record::decode(value, revision)?;
-        let first = || match stored.tombstone {
-            true => KeyIndex::restored_tombstone(revision),
-            false => KeyIndex::restored(kv.create_revision, kv.version, revision),
-        };
-        if let Some(history) = self.index.restore(&kv.key, first) {
+        if let Some(history) = self.histories.get_mut(&kv.key[..]) {
             if history.newest() >= Some(revision) {
                 return Err(Error::Damaged(format!("two records claim revision {revision} of one key")));
             }
             // A second tombstone in a row says nothing new; etcd passes over it too.
             let _changed = if stored.tombstone { history.tombstone(revision) } else { history.put(revision) };
+        } else {
+            let first = match stored.tombstone {
+                true => KeyIndex::restored_tombstone(revision),
+                false => KeyIndex::restored(kv.create_revision, kv.version, revision),
+            };
+            self.histories.insert(kv.key.as_ref().into(), first);
         }
         if kv.lease != 0 && !stored.tombstone {
             // A copy: the stored bytes would keep pages of the file pinned.

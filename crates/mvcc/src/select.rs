@@ -27,50 +27,42 @@ struct Found {
     seen: Seen,
 }
 
-/// Walks the keys of `query` as they were at revision `at`.
+/// Finds out what `query` asks for, as the keys were at revision `at`. It takes the lock anew every few keys, and still
+/// sees the same as under one lock: later puts are above `at`, and the caller checks for compactions above it.
 pub(crate) fn select(index: &RwLock<Index>, query: &RangeQuery, at: i64) -> Selected {
     let limit = limit_of(query);
     let cuts_in_key_order = cuts_in_key_order(query);
     let last_ones_only = query.sort_target == SortTarget::Key && query.sort_order == SortOrder::Descend;
     let needs_keys = answered_by_index(query);
+    let mut rest = Some(KeyRange::new(query.key.clone(), query.end.clone()));
     let mut found = VecDeque::new();
-    let mut count = 0;
-    walk(index, KeyRange::new(query.key.clone(), query.end.clone()), at, |key, seen| {
-        count += 1;
-        if query.count_only || !query.passes(seen.create_revision, seen.modified.main) {
-            return ControlFlow::Continue(());
-        }
-        let full = limit.is_some_and(|limit| found.len() > limit);
-        if full && cuts_in_key_order {
-            return if query.skip_count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        }
-        if full && last_ones_only {
-            found.pop_front();
-        }
-        let key = if needs_keys { Bytes::copy_from_slice(key) } else { Bytes::new() };
-        found.push_back(Found { key, seen });
-        ControlFlow::Continue(())
-    });
+    let (mut count, mut enough) = (0, query.count_only);
+    while let Some(range) = rest.take_if(|_| !enough) {
+        let last = index.read().visit(&range, at, KEYS_PER_LOCK, |key, seen| {
+            count += 1;
+            if !query.passes(seen.create_revision, seen.modified.main) {
+                return ControlFlow::Continue(());
+            }
+            if last_ones_only && limit.is_some_and(|limit| found.len() > limit) {
+                found.pop_front();
+            }
+            let key = if needs_keys { Bytes::copy_from_slice(key) } else { Bytes::new() };
+            found.push_back(Found { key, seen });
+            // One more than the limit tells that there are more.
+            enough = cuts_in_key_order && limit.is_some_and(|limit| found.len() > limit);
+            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        rest = last.and_then(|last| range.behind(&last));
+    }
+    while let Some(range) = rest.take_if(|_| !query.skip_count) {
+        let (part, last) = index.read().count(&range, at, KEYS_PER_LOCK);
+        count += part;
+        rest = last.and_then(|last| range.behind(&last));
+    }
     let mut found = Vec::from(found);
     sort(&mut found, query, |found| &found.seen);
-    Selected { found, count: if query.skip_count { 0 } else { count } }
-}
-
-/// Shows all keys of `range` that existed at `at`, taking the lock anew every few keys. What it sees is the same as
-/// under one lock: later puts are above `at`, and the caller checks for compactions above it.
-fn walk(
-    index: &RwLock<Index>,
-    mut range: KeyRange,
-    at: i64,
-    mut each: impl FnMut(&[u8], Seen) -> ControlFlow<()>,
-) {
-    loop {
-        let last = index.read().visit(&range, at, KEYS_PER_LOCK, &mut each);
-        match last.and_then(|last| range.behind(&last)) {
-            Some(rest) => range = rest,
-            None => return,
-        }
-    }
+    let count = if query.skip_count { 0 } else { i64::try_from(count).unwrap_or(i64::MAX) };
+    Selected { found, count }
 }
 
 /// Turns a selection into the answer; `record` reads one stored record.
