@@ -230,7 +230,7 @@ fn open_locked(disk: &dyn Disk, path: &Path, opts: &Options) -> Result<Arc<dyn F
     }
     if !exists {
         disk.rename(&new_path, path).map_err(Error::disk("name the new bolt file"))?;
-        let dir = path.parent().unwrap_or(Path::new("."));
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         disk.sync_dir(dir).map_err(Error::disk("sync the directory of the bolt file"))?;
     }
     Ok(file)
