@@ -2,7 +2,8 @@
 //!
 //! Lives here: our `.proto` files (names, numbers and types are etcd's) and the code generated from them by
 //! `cargo xtask generate`. May touch: nothing. Never: logic of any room.
-//! Test: `cargo test -p balsa-proto` compares every row of the public surface with the descriptors.
+//! Test: `cargo test -p balsa-proto` compares every row of the public surface with the sources, and the sources with
+//! what the generated code was made from.
 #![allow(missing_docs, clippy::all)]
 
 pub mod authpb {

@@ -23,5 +23,18 @@ pub fn generate(sources: &Path, out: &Path) -> Result<(), Box<dyn std::error::Er
         .client_mod_attribute(".", "#[cfg(feature = \"grpc\")]")
         .build_transport(false)
         .compile_fds_with_config(descriptors, config)?;
+    std::fs::write(out.join("SOURCES.fnv"), format!("{:016x}\n", fingerprint(&files)?))?;
     Ok(())
+}
+
+/// FNV-1a over names and contents: a test of `proto` compares it, so that stale code is seen without a compiler.
+fn fingerprint(files: &[PathBuf]) -> std::io::Result<u64> {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for path in files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        for byte in name.bytes().chain(std::fs::read(path)?) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    Ok(hash)
 }
