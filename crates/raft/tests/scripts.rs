@@ -240,7 +240,11 @@ impl World {
     }
 
     fn state(&mut self, only: u64) {
-        for (id, member) in self.members.iter().filter(|(id, _)| only == 0 || **id == only) {
+        let shown = |id: u64, member: &Member| {
+            let involved = member.raft.last_index().0 > 0 || member.raft.conf_state().contains(MemberId(id));
+            id == only || (only == 0 && involved)
+        };
+        for (id, member) in self.members.iter().filter(|(id, member)| shown(**id, member)) {
             let (soft, hard) = (member.raft.soft_state(), member.raft.hard_state());
             let conf = member.raft.conf_state();
             let _ = write!(

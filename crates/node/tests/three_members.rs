@@ -1,0 +1,184 @@
+//! Three nodes side by side: proposals and reads across elections.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use node::{Config, Input, Node, Output, Proposal, ProposalError, Restored, Role};
+use raft::{ConfState, Index, MemberId, Message, MessageKind};
+
+struct Cluster {
+    nodes: BTreeMap<u64, Node>,
+    network: VecDeque<Message>,
+    silent: Option<u64>,
+    /// Everything that came out, by node.
+    out: BTreeMap<u64, Vec<Output>>,
+}
+
+impl Cluster {
+    fn new() -> Cluster {
+        let conf_state = ConfState { voters: (1..=3).map(MemberId).collect(), ..ConfState::default() };
+        let restored = Restored { conf_state, ..Restored::default() };
+        let node =
+            |id| Node::new(Config::new(MemberId(id), id), restored.clone()).expect("an empty log fits");
+        Cluster {
+            nodes: (1..=3).map(|id| (id, node(id))).collect(),
+            network: VecDeque::new(),
+            silent: None,
+            out: BTreeMap::new(),
+        }
+    }
+
+    fn feed(&mut self, id: u64, inputs: impl IntoIterator<Item = Input>) {
+        let node = self.nodes.get_mut(&id).expect("one of three");
+        inputs.into_iter().for_each(|input| node.step(input));
+        self.drain(id);
+    }
+
+    fn drain(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).expect("one of three");
+        loop {
+            let mut output = node.take_output();
+            if output.is_empty() {
+                return;
+            }
+            self.network.extend(std::mem::take(&mut output.send));
+            if let Some(persist) = output.persist.take() {
+                self.network.extend(persist.send);
+                node.step(Input::Persisted { seq: persist.seq });
+            }
+            if let Some(last) = output.apply.last() {
+                node.step(Input::Applied { index: last.index });
+            }
+            self.out.entry(id).or_default().push(output);
+        }
+    }
+
+    /// Delivers until silence; returns how many messages of each kind went.
+    fn settle(&mut self) -> BTreeMap<MessageKind, usize> {
+        let mut counts = BTreeMap::new();
+        while let Some(message) = self.network.pop_front() {
+            let (from, to) = (message.from.0, message.to.0);
+            *counts.entry(message.kind).or_default() += 1;
+            if self.silent != Some(from) && self.silent != Some(to) {
+                self.feed(to, [Input::Message(message)]);
+            }
+        }
+        counts
+    }
+
+    fn tick(&mut self, id: u64, count: usize) {
+        for _ in 0..count {
+            self.feed(id, [Input::Tick]);
+            self.settle();
+        }
+    }
+
+    fn elect(&mut self, id: u64) {
+        while self.nodes[&id].status().role != Role::Leader {
+            self.tick(id, 1);
+        }
+    }
+
+    fn reads(&mut self, id: u64) -> Vec<(u64, Index)> {
+        let reads = self.out.entry(id).or_default().iter_mut().flat_map(|output| output.reads.drain(..));
+        reads.map(|read| (read.id, read.index)).collect()
+    }
+
+    fn failed(&mut self, id: u64) -> Vec<(u64, ProposalError)> {
+        self.out.entry(id).or_default().iter_mut().flat_map(|output| output.failed.drain(..)).collect()
+    }
+
+    fn applied(&self, id: u64) -> Vec<Bytes> {
+        let outputs = self.out.get(&id).into_iter().flatten();
+        outputs
+            .flat_map(|output| &output.apply)
+            .map(|entry| entry.data.clone())
+            .filter(|data| !data.is_empty())
+            .collect()
+    }
+}
+
+fn proposal(id: u64) -> Input {
+    Input::Propose(Proposal { id, data: Bytes::from(format!("request {id}")) })
+}
+
+#[test]
+fn reads_that_wait_together_share_one_round_and_later_ones_the_next() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    cluster.feed(1, (0..100).map(|id| Input::ReadIndex { id }));
+    // These come while the round runs: what it confirms may be too old for them.
+    cluster.feed(1, (100..200).map(|id| Input::ReadIndex { id }));
+    let counts = cluster.settle();
+    let reads = cluster.reads(1);
+    assert_eq!(reads.len(), 200);
+    assert!(reads.iter().all(|(_, index)| *index == Index(1)));
+    assert_eq!(counts[&MessageKind::Heartbeat], 4, "two rounds to two followers");
+}
+
+#[test]
+fn a_followers_read_is_answered_by_the_leader() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    cluster.feed(1, [proposal(1)]);
+    cluster.settle();
+    cluster.feed(3, [Input::ReadIndex { id: 9 }]);
+    cluster.settle();
+    assert_eq!(cluster.reads(3), [(9, Index(2))]);
+}
+
+#[test]
+fn a_read_without_an_answer_is_asked_again_of_the_next_leader() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    cluster.silent = Some(1);
+    cluster.feed(3, [Input::ReadIndex { id: 9 }]);
+    cluster.settle();
+    assert_eq!(cluster.reads(3), []);
+    cluster.tick(3, 10);
+    cluster.elect(2);
+    cluster.settle();
+    assert_eq!(cluster.reads(3), [(9, Index(2))]);
+}
+
+#[test]
+fn proposals_wait_for_a_leader_and_are_given_up_when_none_comes() {
+    let mut cluster = Cluster::new();
+    cluster.feed(2, [proposal(1)]);
+    cluster.elect(1);
+    cluster.feed(2, [Input::Tick]);
+    cluster.settle();
+    assert_eq!(cluster.applied(1), ["request 1"]);
+    assert_eq!(cluster.applied(2), ["request 1"]);
+
+    let mut lonely = Cluster::new();
+    lonely.feed(2, [proposal(2)]);
+    lonely.silent = Some(2);
+    lonely.tick(2, 100);
+    assert_eq!(lonely.failed(2), [(2, ProposalError::NoLeader)]);
+}
+
+#[test]
+fn leadership_moves_on_request_and_proposals_are_dropped_meanwhile() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    cluster.feed(1, [Input::TransferLeader { to: MemberId(3) }, proposal(1)]);
+    assert_eq!(cluster.failed(1), [(1, ProposalError::Dropped)]);
+    assert_eq!(cluster.nodes[&1].status().transferee, MemberId(3));
+    cluster.settle();
+    assert_eq!(cluster.nodes[&3].status().role, Role::Leader);
+    assert_eq!(cluster.nodes[&1].status().leader, MemberId(3));
+}
+
+#[test]
+fn a_leader_tells_how_far_the_others_are() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    cluster.silent = Some(3);
+    cluster.feed(1, [proposal(1)]);
+    cluster.settle();
+    let peers = cluster.nodes[&1].status().peers;
+    let matched: Vec<(u64, u64)> = peers.iter().map(|peer| (peer.id.0, peer.matched.0)).collect();
+    assert_eq!(matched, [(1, 2), (2, 2), (3, 1)]);
+    assert!(cluster.nodes[&2].status().peers.is_empty(), "only a leader knows");
+}
