@@ -4,6 +4,9 @@ use raft::Index;
 
 use crate::Config;
 
+/// The log in memory is shortened in steps of so many entries.
+const MEMORY_STEP: u64 = 100;
+
 /// One snapshot at a time: asked for, then saved.
 #[derive(Debug)]
 pub(crate) struct Compaction {
@@ -48,6 +51,12 @@ impl Compaction {
         self.running = true;
         self.forced = false;
         Some(applied)
+    }
+
+    /// Up to where the log in memory may be forgotten, whatever is on disk: followers that lag more get the store itself.
+    pub(crate) fn forgettable(&self, first: Index, applied: Index) -> Option<Index> {
+        let keep_after = applied.0.saturating_sub(self.catch_up_entries);
+        (keep_after >= first.0 + MEMORY_STEP).then_some(Index(keep_after))
     }
 
     /// A snapshot is on disk. Returns the index up to which the log may be forgotten.

@@ -195,6 +195,9 @@ impl Node {
     fn pass_on_applied(&mut self) {
         let barrier = self.conf_changes.front().map_or(Index(u64::MAX), |index| index.prev());
         self.raft.applied(self.applied.min(barrier));
+        if let Some(index) = self.compaction.forgettable(self.raft.first_index(), self.raft.applied_index()) {
+            self.raft.compact(index);
+        }
         self.elect_if_alone();
     }
 

@@ -186,6 +186,18 @@ fn a_snapshot_is_asked_for_once_and_the_log_is_shortened_when_it_is_saved() {
 }
 
 #[test]
+fn memory_keeps_only_the_entries_that_lagging_followers_may_need() {
+    let mut server = Server::start(Config { catch_up_entries: 50, ..Config::new(ME, 1) }, bootstrapped());
+    for id in 0..400 {
+        server.step(proposal(id));
+    }
+    let status = server.node.status();
+    let kept = status.last_index.0 - status.first_index.0;
+    assert!((50..=151).contains(&kept), "{kept} entries are kept");
+    assert_eq!(server.applied.len(), 402);
+}
+
+#[test]
 fn a_second_conf_change_waits_for_the_first_to_be_applied() {
     let mut server = Server::start(Config::new(ME, 1), bootstrapped());
     let learner = |id| conf_change(ConfChangeKind::AddLearnerNode, MemberId(id));

@@ -162,8 +162,11 @@ impl Script {
 }
 
 fn compare(seed: u64, steps: u32) -> u64 {
-    let settings =
-        Settings { pre_vote: seed % 2 == 0, check_quorum: seed % 3 == 0, founders: 1 + seed % POOL.min(5) };
+    let settings = Settings {
+        pre_vote: seed.is_multiple_of(2),
+        check_quorum: seed.is_multiple_of(3),
+        founders: 1 + seed % POOL.min(5),
+    };
     let mut script =
         Script { random: seed.wrapping_mul(0x5851_f42d_4c95_7f2d) + 1, cut: BTreeSet::new(), count: 0 };
     let mut ours = Cluster::<ours::Member>::new(settings);
