@@ -236,7 +236,7 @@ impl Store {
     }
 }
 
-/// What a conf change comes to, or why it is refused (formats 4.8). Also the API's question before proposing.
+/// What a conf change comes to, or why it is refused (formats 4.8).
 pub(crate) fn plan(
     members: &Members,
     change: &raftpb::ConfChange,
