@@ -7,7 +7,7 @@ use bytes::Bytes;
 use disk::Disk;
 use parking_lot::{Mutex, RwLock};
 
-use crate::bolt::{self, Db};
+use crate::bolt::{self, Db, Snapshot};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::schema::Bucket;
@@ -182,11 +182,38 @@ impl Committer {
                 None => return Ok(false),
             },
         };
-        let mut current = self.current.write();
-        let old = current.clone();
-        // A layer sealed while a step without one was committed stays for the next commit.
-        let still_sealed = if sealed.is_some() { None } else { old.sealed.clone() };
-        *current = Arc::new(View { committed, sealed: still_sealed, active: old.active.clone() });
+        self.publish(committed, sealed.as_ref());
         Ok(true)
+    }
+
+    /// Lets readers see a new committed state in place of the layer that went into it. A layer sealed meanwhile, while
+    /// a step without one was committed, stays for the next commit.
+    fn publish(&self, committed: Arc<Snapshot>, done: Option<&Arc<Layer>>) {
+        let mut current = self.current.write();
+        let is_done = |layer: &Arc<Layer>| done.is_some_and(|done| Arc::ptr_eq(done, layer));
+        let sealed = current.sealed.clone().filter(|layer| !is_done(layer));
+        *current = Arc::new(View { committed, sealed, active: current.active.clone() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_sealed_during_a_commit_without_one_is_kept_for_the_next() {
+        let disk = Arc::new(disk::MemDisk::new(0));
+        let mut backend = Backend::open(disk, Path::new("/db"), Options::default()).unwrap();
+        let committer = backend.committer();
+        backend.start_defragment();
+        let committed = backend.db.lock().commit_vacuum_step().unwrap().unwrap();
+        backend.put(Bucket::Key, Bytes::from_static(b"1"), Bytes::from_static(b"x"));
+        assert!(backend.seal());
+        committer.publish(committed, None);
+        assert!(backend.get(Bucket::Key, b"1").unwrap().is_some());
+        assert!(!backend.seal(), "still waiting for its commit");
+        assert!(committer.commit_sealed().unwrap());
+        assert!(backend.get(Bucket::Key, b"1").unwrap().is_some());
+        assert!(backend.read().view.sealed.is_none());
     }
 }

@@ -66,7 +66,7 @@ fn a_reader_sees_every_put_once_while_layers_turn_into_pages() {
             if n % 500 == 0 {
                 backend.seal();
             }
-            if n == PUTS / 2 {
+            if n % 3000 == 0 {
                 backend.start_defragment();
             }
         }
