@@ -165,6 +165,8 @@ impl Replayer {
         let entry = parse_entry(data)?;
         self.last_index = entry.index.0;
         if entry.index <= self.start.index {
+            // It, too, replaced all after it; etcd lets what it replaced come back if that was not purged yet.
+            self.entries.clear();
             return Ok(());
         }
         let place = entry.index.0 - self.start.index.0 - 1;

@@ -52,6 +52,7 @@ impl Model {
                     replay.entries.truncate((entry.index.0 - start.index.0 - 1) as usize);
                     replay.entries.push(entry.clone());
                 }
+                Record::Entry(_) => replay.entries.clear(),
                 Record::State(state) => replay.hard_state = *state,
                 _ => {}
             }
