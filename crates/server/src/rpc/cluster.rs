@@ -149,7 +149,7 @@ fn may_add_voter(members: &Members) -> bool {
 fn may_remove_voter(members: &Members, id: u64) -> bool {
     let rest: Vec<_> = members.list.values().filter(|m| !m.is_learner && m.id != id).collect();
     let started = rest.iter().filter(|m| m.is_started()).count();
-    !rest.is_empty() && started >= rest.len() / 2 + 1
+    !rest.is_empty() && started > rest.len() / 2
 }
 
 /// A member as the API shows it.

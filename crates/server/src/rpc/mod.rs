@@ -340,13 +340,19 @@ fn route_auth(path: &str) -> Option<Handler> {
 
 fn route_recipes(path: &str) -> Option<Handler> {
     Some(match path {
-        "/v3lockpb.Lock/Lock" => |c, m| Box::pin(unary(c, m, lock::lock)),
-        "/v3lockpb.Lock/Unlock" => |c, m| Box::pin(unary(c, m, lock::unlock)),
-        "/v3electionpb.Election/Campaign" => |c, m| Box::pin(unary(c, m, election::campaign)),
-        "/v3electionpb.Election/Proclaim" => |c, m| Box::pin(unary(c, m, election::proclaim)),
-        "/v3electionpb.Election/Leader" => |c, m| Box::pin(unary(c, m, election::leader)),
-        "/v3electionpb.Election/Observe" => |c, m| Box::pin(server_stream(c, m, election::observe)),
-        "/v3electionpb.Election/Resign" => |c, m| Box::pin(unary(c, m, election::resign)),
+        "/v3lockpb.Lock/Lock" => |c, m| Box::pin(unary(c, m, recipe::as_client(lock::lock))),
+        "/v3lockpb.Lock/Unlock" => |c, m| Box::pin(unary(c, m, recipe::as_client(lock::unlock))),
+        "/v3electionpb.Election/Campaign" => {
+            |c, m| Box::pin(unary(c, m, recipe::as_client(election::campaign)))
+        }
+        "/v3electionpb.Election/Proclaim" => {
+            |c, m| Box::pin(unary(c, m, recipe::as_client(election::proclaim)))
+        }
+        "/v3electionpb.Election/Leader" => |c, m| Box::pin(unary(c, m, recipe::as_client(election::leader))),
+        "/v3electionpb.Election/Observe" => {
+            |c, m| Box::pin(server_stream(c, m, recipe::as_client_stream(election::observe)))
+        }
+        "/v3electionpb.Election/Resign" => |c, m| Box::pin(unary(c, m, recipe::as_client(election::resign))),
         "/grpc.health.v1.Health/Check" => |c, m| Box::pin(unary(c, m, health::check)),
         "/grpc.health.v1.Health/Watch" => |c, m| Box::pin(server_stream(c, m, health::watch)),
         "/grpc.health.v1.Health/List" => |c, m| Box::pin(unary(c, m, health::list)),

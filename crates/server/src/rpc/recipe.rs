@@ -11,8 +11,8 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::request_op::Request as Op;
 use proto::mvccpb::KeyValue;
 
-use super::error::{self, Status};
-use super::{Call, kv, lease};
+use super::error::{self, Code, Status};
+use super::{Call, Sink, kv, lease};
 use crate::member::{Field, Member, Who};
 
 /// TTL of a lease granted to somebody who brought none, in seconds.
@@ -28,6 +28,41 @@ pub struct Claim {
     pub header: Option<pb::ResponseHeader>,
     /// The key existed before, with this record.
     pub existing: Option<KeyValue>,
+}
+
+/// Upstream these services are clients of their own server, whose errors lose their code on the way: code Unknown, text
+/// unchanged. Cancellation and deadlines keep theirs.
+fn from_client(status: Status) -> Status {
+    match status.code {
+        Code::Canceled | Code::DeadlineExceeded => status,
+        _ => Status { code: Code::Unknown, ..status },
+    }
+}
+
+/// A handler with the errors of [`from_client`].
+pub fn as_client<Q, A, W>(
+    handler: impl FnOnce(Call, Q) -> W,
+) -> impl FnOnce(Call, Q) -> std::pin::Pin<Box<dyn Future<Output = Result<A, Status>> + Send>>
+where
+    W: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    |call, request| {
+        let work = handler(call, request);
+        Box::pin(async { work.await.map_err(from_client) })
+    }
+}
+
+/// The same for a streaming handler.
+pub fn as_client_stream<Q, W>(
+    handler: impl FnOnce(Call, Q, Sink) -> W,
+) -> impl FnOnce(Call, Q, Sink) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>
+where
+    W: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    |call, request, sink| {
+        let work = handler(call, request, sink);
+        Box::pin(async { work.await.map_err(from_client) })
+    }
 }
 
 /// The lease to use: the given one, or a new one.
