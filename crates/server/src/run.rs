@@ -59,6 +59,7 @@ struct Threads {
 impl Running {
     /// Starts a member inside a tokio runtime. Clients are served after [`Running::serve`].
     pub fn start(config: Config) -> Result<Running, StartError> {
+        check_supported(&config)?;
         let config = Arc::new(config);
         let listeners = Listeners::bind(&config)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
@@ -154,6 +155,17 @@ impl Running {
             "advertise-client-urls" = log::Value::list(&self.member.config.advertise_client_urls)
         );
     }
+}
+
+/// What is configured but not built yet is refused, rather than passed over.
+fn check_supported(config: &Config) -> Result<(), StartError> {
+    if config.auth_token != "simple" {
+        return Err(format!("--auth-token={} is not supported yet", config.auth_token).into());
+    }
+    if !config.discovery_srv.is_empty() || !config.discovery.endpoints.is_empty() {
+        return Err("discovery is not supported yet: use --initial-cluster".into());
+    }
+    Ok(())
 }
 
 impl Threads {

@@ -110,6 +110,7 @@ async fn check_learner_ready(call: &Call, id: u64) -> Result<(), Status> {
 
 /// Cluster/MemberList.
 pub async fn list(call: Call, request: pb::MemberListRequest) -> Result<pb::MemberListResponse, Status> {
+    call.user().await?;
     if request.linearizable {
         call.member.linearize().await?;
     }

@@ -61,6 +61,15 @@ impl Call {
             .ok_or(error::INVALID_AUTH_TOKEN)
     }
 
+    /// Who asks; while auth is on, that must be somebody.
+    pub async fn user(&self) -> Result<Who, Status> {
+        let who = self.who().await?;
+        if who.revision == 0 && self.member.store.auth().enabled {
+            return Err(error::USER_EMPTY);
+        }
+        Ok(who)
+    }
+
     /// Who asks, if that is an administrator (or auth is off).
     pub async fn admin(&self) -> Result<Who, Status> {
         let who = self.who().await?;

@@ -34,11 +34,23 @@ pub async fn read(call: &Call, request: &pb::RangeRequest) -> Result<RangeResult
     }
     let who = call.who().await?;
     member.store.check_range(who.identity(), request)?;
-    let result = member.store.kv().range(&store::range::query(request))?;
+    let query = store::range::query(request);
+    let kv = member.store.kv().clone();
+    let result = if is_long(request) {
+        // Not on a front loop, where it would hold up everybody else's requests.
+        tokio::task::spawn_blocking(move || kv.range(&query)).await.map_err(|_| error::STOPPED)??
+    } else {
+        kv.range(&query)?
+    };
     if who.revision != 0 {
         member.store.check_still_current(who.identity())?;
     }
     Ok(result)
+}
+
+/// Whether a range may touch many keys.
+fn is_long(request: &pb::RangeRequest) -> bool {
+    !request.range_end.is_empty() && !(1..=SHORT_RANGE_KEYS).contains(&request.limit)
 }
 
 /// A RangeResponse whose records are spliced from the store.
@@ -49,6 +61,8 @@ fn range_message(header: Option<pb::ResponseHeader>, result: RangeResult) -> Mes
     Message::List { head: head.into(), records: result.kvs, tail: tail.into() }
 }
 
+/// Most keys of a range that is read on a front loop.
+const SHORT_RANGE_KEYS: i64 = 512;
 /// First chunk of a RangeStream, in keys.
 const STREAM_CHUNK_FIRST: i64 = 10;
 
@@ -202,7 +216,7 @@ pub async fn room(member: &Member, cost_bytes: u64) -> Result<(), Status> {
 
 /// KV/Compact.
 pub async fn compact(call: Call, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Status> {
-    let who = call.who().await?;
+    let who = call.admin().await?;
     match call.member.propose(&who, Field::Compaction, &request).await? {
         Response::Compaction { mut response, physical, revision } => {
             if physical {

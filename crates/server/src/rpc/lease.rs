@@ -19,11 +19,11 @@ const RETRY: Duration = Duration::from_millis(50);
 
 /// Lease/LeaseGrant.
 pub async fn grant(call: Call, mut request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
+    let who = call.user().await?;
     super::kv::room(&call.member, store::quota::lease_grant_cost()).await?;
     while request.id == 0 {
         request.id = (call.member.ids.next() & (i64::MAX as u64)) as i64;
     }
-    let who = call.who().await?;
     match call.member.propose(&who, Field::LeaseGrant, &request).await? {
         Response::LeaseGrant(mut response) => {
             call.member.fill(&mut response.header);
@@ -35,7 +35,7 @@ pub async fn grant(call: Call, mut request: pb::LeaseGrantRequest) -> Result<pb:
 
 /// Lease/LeaseRevoke.
 pub async fn revoke(call: Call, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Status> {
-    let who = call.who().await?;
+    let who = call.user().await?;
     match call.member.propose(&who, Field::LeaseRevoke, &request).await? {
         Response::LeaseRevoke(mut response) => {
             call.member.fill(&mut response.header);
@@ -51,7 +51,7 @@ pub async fn keep_alive(call: Call, mut messages: Messages, sink: Sink) -> Resul
         let request: pb::LeaseKeepAliveRequest = frame::decode_streamed(bytes)?;
         // The header is filled before renewing: it must not show more than the renewal knows.
         let header = call.member.header();
-        let who = call.who().await?;
+        let who = call.user().await?;
         call.member.store.check_lease_keys_write(who.identity(), request.id)?;
         let ttl = renew(&call.member, request.id).await?;
         let response = pb::LeaseKeepAliveResponse { header, id: request.id, ttl };
@@ -92,7 +92,7 @@ pub async fn time_to_live(
     request: pb::LeaseTimeToLiveRequest,
 ) -> Result<pb::LeaseTimeToLiveResponse, Status> {
     let member = &call.member;
-    let who = call.who().await?;
+    let who = call.user().await?;
     if request.keys {
         member.store.check_lease_keys_read(who.identity(), request.id)?;
     }
@@ -120,6 +120,7 @@ pub async fn time_to_live(
 
 /// Lease/LeaseLeases.
 pub async fn leases(call: Call, _: pb::LeaseLeasesRequest) -> Result<pb::LeaseLeasesResponse, Status> {
+    call.user().await?;
     let mut ids = call.member.leases.by_remaining();
     if ids.is_empty() {
         ids = call.member.store.leases().iter().map(|lease| lease.id).collect();

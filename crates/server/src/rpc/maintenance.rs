@@ -21,7 +21,7 @@ const SNAPSHOT_CHUNK: usize = 32 * 1024;
 
 /// Maintenance/Alarm.
 pub async fn alarm(call: Call, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Status> {
-    let who = call.who().await?;
+    let who = call.user().await?;
     match call.member.propose(&who, Field::Alarm, &request).await? {
         Response::Alarm(mut response) => {
             call.member.fill(&mut response.header);
@@ -33,6 +33,7 @@ pub async fn alarm(call: Call, request: pb::AlarmRequest) -> Result<pb::AlarmRes
 
 /// Maintenance/Status.
 pub async fn status(call: Call, _: pb::StatusRequest) -> Result<pb::StatusResponse, Status> {
+    call.user().await?;
     let member = &call.member;
     let soft = member.leadership.now();
     let members = member.store.members();
@@ -110,7 +111,9 @@ pub async fn hash(call: Call, _: pb::HashRequest) -> Result<pb::HashResponse, St
     call.admin().await?;
     commit(&call.member).await?;
     let kv = call.member.store.kv().clone();
+    let start = Instant::now();
     let hash = blocking(move || kv.hash()).await??;
+    crate::stats::HASH.took(start.elapsed());
     Ok(pb::HashResponse { header: call.member.header(), hash })
 }
 
@@ -118,7 +121,9 @@ pub async fn hash(call: Call, _: pb::HashRequest) -> Result<pb::HashResponse, St
 pub async fn hash_kv(call: Call, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Status> {
     call.admin().await?;
     let kv = call.member.store.kv().clone();
+    let start = Instant::now();
     let found = blocking(move || kv.hash_kv(request.revision)).await??;
+    crate::stats::HASH_REV.took(start.elapsed());
     let mut header = Some(pb::ResponseHeader { revision: found.revision, ..Default::default() });
     call.member.fill(&mut header);
     Ok(pb::HashKvResponse {
@@ -198,6 +203,7 @@ pub async fn move_leader(
     call: Call,
     request: pb::MoveLeaderRequest,
 ) -> Result<pb::MoveLeaderResponse, Status> {
+    call.admin().await?;
     let member = &call.member;
     if !member.leadership.leads() {
         return Err(error::NOT_LEADER);
@@ -218,6 +224,7 @@ pub async fn move_leader(
 
 /// Maintenance/Downgrade.
 pub async fn downgrade(call: Call, request: pb::DowngradeRequest) -> Result<pb::DowngradeResponse, Status> {
+    call.admin().await?;
     let member = &call.member;
     let action = DowngradeAction::try_from(request.action)
         .map_err(|_| Status::fixed(error::Code::Unknown, "etcdserver: unknown method"))?;

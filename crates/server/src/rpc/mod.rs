@@ -86,10 +86,12 @@ pub async fn serve(member: Arc<Member>, request: Request<Incoming>) -> Response<
     let limit = message_limit(&member);
     let deadline = timeout.map(|t| Instant::now() + t.min(Duration::from_secs(86_400 * 365)));
     crate::stats::started(path);
-    let call = Call { member, headers: Arc::new(parts.headers), deadline };
+    let call = Call { member: member.clone(), headers: Arc::new(parts.headers), deadline };
     if let Err(status) = intercept::admit(&call, path) {
         return frame::refused(&status);
     }
+    let start = std::time::Instant::now();
+    let warn_after = member.config.warning_unary_request_duration;
     let work = handler(call, Messages::new(incoming, limit));
     let response = match deadline {
         None => work.await,
@@ -101,6 +103,10 @@ pub async fn serve(member: Arc<Member>, request: Request<Incoming>) -> Response<
     let code =
         response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     crate::stats::handled(path, code.unwrap_or(0));
+    let took = start.elapsed();
+    if took > warn_after && !warn_after.is_zero() {
+        crate::log::warning!("request stats", "time spent" = took, "response type" = path.to_owned());
+    }
     response
 }
 
@@ -121,8 +127,16 @@ where
         let request = frame::decode_unary::<Q>(one(&mut messages).await?)?;
         handler(call, request).await
     };
-    match answer.await {
-        Ok(reply) => frame::answered(Body::unary(reply.into_message())),
+    reply(answer.await)
+}
+
+fn reply(result: Result<impl Reply, Status>) -> Response<Body> {
+    match result {
+        Ok(reply) => {
+            let message = reply.into_message();
+            crate::stats::add(&crate::stats::SENT_BYTES, message.len());
+            frame::answered(Body::unary(message))
+        }
         Err(status) => frame::refused(&status),
     }
 }
@@ -140,10 +154,7 @@ where
         let request = frame::decode_unary::<Q>(bytes.clone())?;
         handler(call, request, bytes).await
     };
-    match answer.await {
-        Ok(reply) => frame::answered(Body::unary(reply.into_message())),
-        Err(status) => frame::refused(&status),
-    }
+    reply(answer.await)
 }
 
 /// One request message in, a stream of responses out. The handler runs as a task of its own until it returns or the
@@ -202,7 +213,9 @@ where
 }
 
 async fn one(messages: &mut Messages) -> Result<Bytes, Status> {
-    messages.next().await?.ok_or(Status::fixed(Code::Internal, "EOF"))
+    let bytes = messages.next().await?.ok_or(Status::fixed(Code::Internal, "EOF"))?;
+    crate::stats::add(&crate::stats::RECEIVED_BYTES, bytes.len());
+    Ok(bytes)
 }
 
 const SERVICES: [&str; 9] = [

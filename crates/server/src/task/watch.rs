@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use mvcc::watch::{Refusal, StreamId, WatchHub, WatchId, WatchOutput, WatchSpec};
 use mvcc::{EventBatch, KvReader};
@@ -19,6 +20,8 @@ const BATCHES_MAX: usize = 8192;
 const PARCEL: usize = 32;
 /// Parcels on the way to a stream's task.
 const AHEAD_MAX: usize = 2;
+/// How often watchers are counted for metrics.
+const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 /// Revisions one catch-up step may read.
 const CATCH_UP_BUDGET: usize = 1000;
 
@@ -167,11 +170,12 @@ struct Owner {
 impl Owner {
     fn run(mut self, jobs: &Receiver<Job>, shared: &Shared) {
         let mut taken = Vec::new();
+        let mut counted = Instant::now();
         loop {
             if self.hub.has_lagging() {
                 jobs.take_now(&mut taken);
             } else {
-                jobs.take(&mut taken, None);
+                jobs.take(&mut taken, Some(Instant::now() + COUNT_INTERVAL * 10));
             }
             for job in taken.drain(..) {
                 match job {
@@ -191,7 +195,10 @@ impl Owner {
             for stream in self.hub.take_ready() {
                 self.deliver(stream);
             }
-            crate::stats::watching(self.hub.stats());
+            if counted.elapsed() >= COUNT_INTERVAL {
+                counted = Instant::now();
+                crate::stats::watching(self.hub.stats());
+            }
         }
     }
 
