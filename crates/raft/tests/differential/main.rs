@@ -2,8 +2,7 @@
 //! messages are delivered, terms, votes, roles, leaders, commit indexes, memberships and logs must be the same.
 //!
 //! Elections are started by hand, since the two draw their timeouts differently. raft-rs numbers conf change kinds in
-//! its own way; they are mapped by name. Run with `--features differential`.
-//! `BALSA_SEED=n` runs one seed, `BALSA_LONG=1` many more.
+//! its own way; they are mapped by name. `BALSA_SEED=n` runs one seed, `BALSA_LONG=1` many more.
 
 mod other;
 mod ours;
