@@ -1,5 +1,6 @@
 //! The `.proto` files against the tables of etcd's public surface, row by row and both ways; and the generated code
 //! against the `.proto` files it was made from.
+#![allow(clippy::unwrap_used, reason = "a file of the repository that cannot be read fails the test")]
 mod parse;
 
 use std::collections::BTreeSet;

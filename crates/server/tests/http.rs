@@ -1,4 +1,5 @@
 //! What a member answers over plain HTTP, and how it comes and goes.
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 mod harness;
 use harness::balsa;
 use std::io::{Read, Write};

@@ -46,7 +46,7 @@ impl Default for Metrics {
 
 #[rustfmt::skip]
 metrics! {
-    etcd_cluster_version: Family<Gauge> = "gauge" Family::new(&["cluster_version"], || Gauge::default()),
+    etcd_cluster_version: Family<Gauge> = "gauge" Family::new(&["cluster_version"], Gauge::default),
         "Which version is running. 1 for 'cluster_version' label with current cluster version";
     etcd_debugging_auth_revision: Gauge = "gauge" Gauge::default(),
         "The current revision of auth store.";
@@ -92,7 +92,7 @@ metrics! {
         "Total number of watch streams.";
     etcd_debugging_mvcc_watcher_total: Gauge = "gauge" Gauge::default(),
         "Total number of watchers.";
-    etcd_debugging_server_alarms: Family<Gauge> = "gauge" Family::new(&["alarm_type", "server_id"], || Gauge::default()),
+    etcd_debugging_server_alarms: Family<Gauge> = "gauge" Family::new(&["alarm_type", "server_id"], Gauge::default),
         "1 per raised alarm, by member and kind.";
     etcd_debugging_server_lease_expired_total: Counter = "counter" Counter::default(),
         "The total number of expired leases.";
@@ -110,17 +110,17 @@ metrics! {
         "The total latency distributions of save called by snapshot.";
     etcd_debugging_store_expires_total: Counter = "counter" Counter::default(),
         "Total number of expired keys.";
-    etcd_debugging_store_reads_failed_total: Family<Counter> = "counter" Family::new(&["action"], || Counter::default()),
+    etcd_debugging_store_reads_failed_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
         "v2 store failed reads.";
-    etcd_debugging_store_reads_total: Family<Counter> = "counter" Family::new(&["action"], || Counter::default()),
+    etcd_debugging_store_reads_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
         "v2 store reads.";
     etcd_debugging_store_watch_requests_total: Counter = "counter" Counter::default(),
         "Total number of incoming watch requests (new or reestablished).";
     etcd_debugging_store_watchers: Gauge = "gauge" Gauge::default(),
         "Count of currently active watchers.";
-    etcd_debugging_store_writes_failed_total: Family<Counter> = "counter" Family::new(&["action"], || Counter::default()),
+    etcd_debugging_store_writes_failed_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
         "v2 store failed writes.";
-    etcd_debugging_store_writes_total: Family<Counter> = "counter" Family::new(&["action"], || Counter::default()),
+    etcd_debugging_store_writes_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
         "v2 store writes.";
     etcd_disk_backend_commit_duration_seconds: Histogram = "histogram" Histogram::new(exponential(0.001, 2.0, 14)),
         "The latency distributions of commit called by backend.";
@@ -164,51 +164,51 @@ metrics! {
         "Total number of ranges seen by this member.";
     etcd_mvcc_txn_total: Counter = "counter" Counter::default(),
         "Total number of txns seen by this member.";
-    etcd_network_active_peers: Family<Gauge> = "gauge" Family::new(&["Local", "Remote"], || Gauge::default()),
+    etcd_network_active_peers: Family<Gauge> = "gauge" Family::new(&["Local", "Remote"], Gauge::default),
         "1 per connected peer stream.";
     etcd_network_client_grpc_received_bytes_total: Counter = "counter" Counter::default(),
         "The total number of bytes received from grpc clients.";
     etcd_network_client_grpc_sent_bytes_total: Counter = "counter" Counter::default(),
         "The total number of bytes sent to grpc clients.";
-    etcd_network_disconnected_peers_total: Family<Counter> = "counter" Family::new(&["Local", "Remote"], || Counter::default()),
+    etcd_network_disconnected_peers_total: Family<Counter> = "counter" Family::new(&["Local", "Remote"], Counter::default),
         "Peer disconnections.";
-    etcd_network_known_peers: Family<Gauge> = "gauge" Family::new(&["Local", "Remote"], || Gauge::default()),
+    etcd_network_known_peers: Family<Gauge> = "gauge" Family::new(&["Local", "Remote"], Gauge::default),
         "The current number of known peers.";
-    etcd_network_peer_received_bytes_total: Family<Counter> = "counter" Family::new(&["From"], || Counter::default()),
+    etcd_network_peer_received_bytes_total: Family<Counter> = "counter" Family::new(&["From"], Counter::default),
         "Bytes received per peer.";
-    etcd_network_peer_received_failures_total: Family<Counter> = "counter" Family::new(&["From"], || Counter::default()),
+    etcd_network_peer_received_failures_total: Family<Counter> = "counter" Family::new(&["From"], Counter::default),
         "Receive failures per peer.";
     etcd_network_peer_round_trip_time_seconds: Family<Histogram> = "histogram" Family::new(&["To"], || Histogram::new(exponential(0.0001, 2.0, 16))),
         "Probe round trip per peer.";
-    etcd_network_peer_sent_bytes_total: Family<Counter> = "counter" Family::new(&["To"], || Counter::default()),
+    etcd_network_peer_sent_bytes_total: Family<Counter> = "counter" Family::new(&["To"], Counter::default),
         "Bytes sent per peer.";
-    etcd_network_peer_sent_failures_total: Family<Counter> = "counter" Family::new(&["To"], || Counter::default()),
+    etcd_network_peer_sent_failures_total: Family<Counter> = "counter" Family::new(&["To"], Counter::default),
         "Send failures per peer.";
-    etcd_network_server_stream_failures_total: Family<Counter> = "counter" Family::new(&["API", "Type"], || Counter::default()),
+    etcd_network_server_stream_failures_total: Family<Counter> = "counter" Family::new(&["API", "Type"], Counter::default),
         "Failed client streams by direction and API.";
-    etcd_network_snapshot_receive_failures: Family<Counter> = "counter" Family::new(&["From"], || Counter::default()),
+    etcd_network_snapshot_receive_failures: Family<Counter> = "counter" Family::new(&["From"], Counter::default),
         "Snapshot receive failures.";
-    etcd_network_snapshot_receive_inflights_total: Family<Gauge> = "gauge" Family::new(&["From"], || Gauge::default()),
+    etcd_network_snapshot_receive_inflights_total: Family<Gauge> = "gauge" Family::new(&["From"], Gauge::default),
         "Snapshot receives under way.";
-    etcd_network_snapshot_receive_success: Family<Counter> = "counter" Family::new(&["From"], || Counter::default()),
+    etcd_network_snapshot_receive_success: Family<Counter> = "counter" Family::new(&["From"], Counter::default),
         "Snapshots received.";
     etcd_network_snapshot_receive_total_duration_seconds: Family<Histogram> = "histogram" Family::new(&["From"], || Histogram::new(exponential(0.1, 2.0, 10))),
         "Snapshot receive time.";
-    etcd_network_snapshot_send_failures: Family<Counter> = "counter" Family::new(&["To"], || Counter::default()),
+    etcd_network_snapshot_send_failures: Family<Counter> = "counter" Family::new(&["To"], Counter::default),
         "Snapshot send failures.";
-    etcd_network_snapshot_send_inflights_total: Family<Gauge> = "gauge" Family::new(&["To"], || Gauge::default()),
+    etcd_network_snapshot_send_inflights_total: Family<Gauge> = "gauge" Family::new(&["To"], Gauge::default),
         "Snapshot sends under way.";
-    etcd_network_snapshot_send_success: Family<Counter> = "counter" Family::new(&["To"], || Counter::default()),
+    etcd_network_snapshot_send_success: Family<Counter> = "counter" Family::new(&["To"], Counter::default),
         "Snapshots sent.";
     etcd_network_snapshot_send_total_duration_seconds: Family<Histogram> = "histogram" Family::new(&["To"], || Histogram::new(exponential(0.1, 2.0, 10))),
         "Snapshot send time.";
     etcd_server_apply_duration_seconds: Family<Histogram> = "histogram" Family::new(&["op", "success", "version"], || Histogram::new(exponential(0.0001, 2.0, 20))),
         "The latency distributions of v2 apply called by backend.";
-    etcd_server_client_requests_total: Family<Counter> = "counter" Family::new(&["client_api_version", "type"], || Counter::default()),
-        "Client requests by type and client API version.";
-    etcd_server_feature_enabled: Family<Gauge> = "gauge" Family::new(&["name", "stage"], || Gauge::default()),
+    etcd_server_client_requests_total: Family<Counter> = "counter" Family::new(&["client_api_version", "type"], Counter::default),
+        "The total number of client requests per client version.";
+    etcd_server_feature_enabled: Family<Gauge> = "gauge" Family::new(&["name", "stage"], Gauge::default),
         "Whether or not a feature is enabled. 1 is enabled, 0 is not.";
-    etcd_server_go_version: Family<Gauge> = "gauge" Family::new(&["server_go_version"], || Gauge::default()),
+    etcd_server_go_version: Family<Gauge> = "gauge" Family::new(&["server_go_version"], Gauge::default),
         "Which Go version server is running with. 1 for 'server_go_version' label with current version.";
     etcd_server_has_leader: Gauge = "gauge" Gauge::default(),
         "Whether or not a leader exists. 1 is existence, 0 is not.";
@@ -216,13 +216,13 @@ metrics! {
         "The total number of failed health checks";
     etcd_server_health_success: Counter = "counter" Counter::default(),
         "The total number of successful health checks";
-    etcd_server_healthcheck: Family<Gauge> = "gauge" Family::new(&["name", "type"], || Gauge::default()),
-        "Last result per livez/readyz check.";
-    etcd_server_healthchecks_total: Family<Counter> = "counter" Family::new(&["name", "status", "type"], || Counter::default()),
-        "Results per livez/readyz check.";
+    etcd_server_healthcheck: Family<Gauge> = "gauge" Family::new(&["name", "type"], Gauge::default),
+        "The result of each kind of healthcheck.";
+    etcd_server_healthchecks_total: Family<Counter> = "counter" Family::new(&["name", "status", "type"], Counter::default),
+        "The total number of each kind of healthcheck.";
     etcd_server_heartbeat_send_failures_total: Counter = "counter" Counter::default(),
         "The total number of leader heartbeat send failures (likely overloaded from slow disk).";
-    etcd_server_id: Family<Gauge> = "gauge" Family::new(&["server_id"], || Gauge::default()),
+    etcd_server_id: Family<Gauge> = "gauge" Family::new(&["server_id"], Gauge::default),
         "Server or member ID in hexadecimal format. 1 for 'server_id' label with current ID.";
     etcd_server_is_leader: Gauge = "gauge" Gauge::default(),
         "Whether or not this member is a leader. 1 if is, 0 otherwise.";
@@ -230,7 +230,7 @@ metrics! {
         "Whether or not this member is a learner. 1 if is, 0 otherwise.";
     etcd_server_leader_changes_seen_total: Counter = "counter" Counter::default(),
         "The number of leader changes seen.";
-    etcd_server_learner_promote_failures: Family<Counter> = "counter" Family::new(&["Reason"], || Counter::default()),
+    etcd_server_learner_promote_failures: Family<Counter> = "counter" Family::new(&["Reason"], Counter::default),
         "Failed promotions by reason.";
     etcd_server_learner_promote_successes: Counter = "counter" Counter::default(),
         "The total number of successful learner promotions while this member is leader.";
@@ -245,7 +245,7 @@ metrics! {
     etcd_server_quota_backend_bytes: Gauge = "gauge" Gauge::default(),
         "Current backend storage quota size in bytes.";
     etcd_server_range_duration_seconds: Family<Histogram> = "histogram" Family::new(&["success"], || Histogram::new(exponential(0.0001, 2.0, 20))),
-        "Range time by success.";
+        "The latency distributions of txn.Range";
     etcd_server_read_indexes_failed_total: Counter = "counter" Counter::default(),
         "The total number of failed read indexes seen.";
     etcd_server_request_duration_seconds: Family<Histogram> = "histogram" Family::new(&["success", "type"], || Histogram::new(exponential(0.001, 2.0, 14))),
@@ -256,7 +256,7 @@ metrics! {
         "The total number of pending read indexes not in sync with leader's or timed out read index requests.";
     etcd_server_snapshot_apply_in_progress_total: Gauge = "gauge" Gauge::default(),
         "1 if the server is applying the incoming snapshot. 0 if none.";
-    etcd_server_version: Family<Gauge> = "gauge" Family::new(&["server_version"], || Gauge::default()),
+    etcd_server_version: Family<Gauge> = "gauge" Family::new(&["server_version"], Gauge::default),
         "Which version is running. 1 for 'server_version' label with current version.";
     etcd_snap_db_fsync_duration_seconds: Histogram = "histogram" Histogram::new(exponential(0.001, 2.0, 14)),
         "The latency distributions of fsyncing .snap.db file";
@@ -270,7 +270,7 @@ metrics! {
         "Go runtime memory limit configured by the user, otherwise math.MaxInt64. This value is set by the GOMEMLIMIT environment variable, and the runtime/debug.SetMemoryLimit function. Sourced from /gc/gomemlimit:bytes.";
     go_goroutines: Gauge = "gauge" Gauge::default(),
         "Number of goroutines that currently exist.";
-    go_info: Family<Gauge> = "gauge" Family::new(&["version"], || Gauge::default()),
+    go_info: Family<Gauge> = "gauge" Family::new(&["version"], Gauge::default),
         "Information about the Go environment.";
     go_memstats_alloc_bytes: Gauge = "gauge" Gauge::default(),
         "Number of bytes allocated in heap and currently in use. Equals to /memory/classes/heap/objects:bytes.";
@@ -320,15 +320,15 @@ metrics! {
         "The current runtime.GOMAXPROCS setting, or the number of operating system threads that can execute user-level Go code simultaneously. Sourced from /sched/gomaxprocs:threads.";
     go_threads: Gauge = "gauge" Gauge::default(),
         "Number of OS threads created.";
-    grpc_server_handled_total: Family<Counter> = "counter" Family::new(&["grpc_code", "grpc_method", "grpc_service", "grpc_type"], || Counter::default()),
+    grpc_server_handled_total: Family<Counter> = "counter" Family::new(&["grpc_code", "grpc_method", "grpc_service", "grpc_type"], Counter::default),
         "Total number of RPCs completed on the server, regardless of success or failure.";
     grpc_server_handling_seconds: Family<Histogram> = "histogram" Family::new(&["grpc_method", "grpc_service", "grpc_type"], || Histogram::new(DEFAULT_BOUNDS.into())),
         "Handling time; only with --metrics=extensive.";
-    grpc_server_msg_received_total: Family<Counter> = "counter" Family::new(&["grpc_method", "grpc_service", "grpc_type"], || Counter::default()),
+    grpc_server_msg_received_total: Family<Counter> = "counter" Family::new(&["grpc_method", "grpc_service", "grpc_type"], Counter::default),
         "Total number of RPC stream messages received on the server.";
-    grpc_server_msg_sent_total: Family<Counter> = "counter" Family::new(&["grpc_method", "grpc_service", "grpc_type"], || Counter::default()),
+    grpc_server_msg_sent_total: Family<Counter> = "counter" Family::new(&["grpc_method", "grpc_service", "grpc_type"], Counter::default),
         "Total number of gRPC stream messages sent by the server.";
-    grpc_server_started_total: Family<Counter> = "counter" Family::new(&["grpc_method", "grpc_service", "grpc_type"], || Counter::default()),
+    grpc_server_started_total: Family<Counter> = "counter" Family::new(&["grpc_method", "grpc_service", "grpc_type"], Counter::default),
         "Total number of RPCs started on the server.";
     os_fd_limit: Gauge = "gauge" Gauge::default(),
         "The file descriptor limit.";
@@ -354,6 +354,6 @@ metrics! {
         "Maximum amount of virtual memory available in bytes.";
     promhttp_metric_handler_requests_in_flight: Gauge = "gauge" Gauge::default(),
         "Current number of scrapes being served.";
-    promhttp_metric_handler_requests_total: Family<Counter> = "counter" Family::new(&["code"], || Counter::default()),
+    promhttp_metric_handler_requests_total: Family<Counter> = "counter" Family::new(&["code"], Counter::default),
         "Total number of scrapes by HTTP status code.";
 }
