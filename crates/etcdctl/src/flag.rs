@@ -11,7 +11,6 @@ use crate::golang;
 pub enum Kind {
     Bool,
     Int,
-    Uint,
     Text,
     /// Comma separated; repeated flags add up.
     List,
@@ -85,7 +84,6 @@ impl Flags {
         match flag.kind {
             Kind::Bool => golang::parse_bool(text).map(drop)?,
             Kind::Int => golang::parse_int(text, 0).map(drop)?,
-            Kind::Uint => golang::parse_uint(text, 0).map(drop)?,
             Kind::Duration => golang::parse_duration(text).map(drop)?,
             Kind::Text | Kind::List => {}
         }

@@ -109,7 +109,8 @@ fn from_environment(flags: &mut Flags, is_watch: bool) -> Result<(), Failure> {
     }
     for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)) {
         let known = FLAGS.iter().any(|flag| variable(flag) == name);
-        if !known && !(is_watch && WATCH_VARIABLES.contains(&name.as_str())) {
+        let known = known || is_watch && WATCH_VARIABLES.contains(&name.as_str());
+        if !known {
             let pair = format!("{name}={value}");
             let fields = [("environment-variable", pair.as_str())];
             log::line("warn", None, "etcdctl/global.rs", "unrecognized environment variable", &fields);
@@ -122,7 +123,7 @@ fn from_environment(flags: &mut Flags, is_watch: bool) -> Result<(), Failure> {
 fn effective(flags: &Flags, flag: &Flag) -> String {
     match flag.kind {
         Kind::Bool => flags.is_on(flag.name).to_string(),
-        Kind::Int | Kind::Uint => flags.int(flag.name).to_string(),
+        Kind::Int => flags.int(flag.name).to_string(),
         Kind::Duration => golang::duration(flags.duration(flag.name)),
         Kind::List => format!("[{}]", flags.list(flag.name).join(" ")),
         Kind::Text => flags.text(flag.name).to_owned(),

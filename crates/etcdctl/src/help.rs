@@ -72,7 +72,7 @@ pub fn flag_list<'a>(flags: impl Iterator<Item = &'a Flag>) -> String {
     let mut text = String::new();
     for (flag, name) in flags.iter().zip(&names) {
         let default = match (flag.kind, flag.default) {
-            (Kind::Bool, "false") | (Kind::Int | Kind::Uint, "0") | (_, "") => String::new(),
+            (Kind::Bool, "false") | (Kind::Int, "0") | (_, "") => String::new(),
             (Kind::Text, default) => format!(" (default {})", golang::quote(default.as_bytes())),
             (Kind::List, default) => format!(" (default [{default}])"),
             (_, default) => format!(" (default {default})"),
@@ -86,7 +86,6 @@ fn flag_name(flag: &Flag) -> String {
     let kind = match flag.kind {
         Kind::Bool => "",
         Kind::Int => " int",
-        Kind::Uint => " uint",
         Kind::Text => " string",
         Kind::List => " strings",
         Kind::Duration => " duration",

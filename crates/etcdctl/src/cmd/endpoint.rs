@@ -60,7 +60,18 @@ pub async fn endpoints(call: &Call, session: &Session) -> Result<Vec<String>, Fa
 }
 
 async fn health(mut call: Call) -> Result<(), Failure> {
-    let session = call.session_as("client", false).await?;
+    let session = match call.session_as("client", false).await {
+        Ok(session) => session,
+        // Whoever is not let in finds every endpoint unhealthy.
+        Err(failure) if failure.code == code::CONNECTION && !call.flags.is_on("cluster") => {
+            let error = failure.text.unwrap_or_default();
+            for endpoint in call.flags.list("endpoints") {
+                eprintln!("{endpoint} is unhealthy: failed to commit proposal: {error}");
+            }
+            return Err(Failure::new(code::GENERAL, "unhealthy cluster"));
+        }
+        Err(failure) => return Err(failure),
+    };
     let endpoints = endpoints(&call, &session).await?;
     let mut probes = tokio::task::JoinSet::new();
     for endpoint in endpoints {
