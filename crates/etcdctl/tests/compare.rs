@@ -60,7 +60,13 @@ impl Server {
 
     /// Stdout, stderr and exit code of one line.
     fn answer(&self, line: &str, etcdctl: &Path, patience: &str) -> String {
-        let output = Command::new("sh")
+        let mut command = Command::new("sh");
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCDCTL_"))
+        {
+            command.env_remove(name);
+        }
+        let output = command
             .args(["-c", line])
             .env("CTL", etcdctl)
             .env("EP", CLIENT)
@@ -110,8 +116,9 @@ fn settle(text: &str) -> String {
     let mut settled = String::new();
     for word in text.split_inclusive(ENDS) {
         let body = word.trim_end_matches(ENDS);
-        let is_time =
-            body.ends_with('s') && body.starts_with(|c: char| c.is_ascii_digit()) && body.contains('.');
+        let is_time = body.trim_end_matches('.').ends_with('s')
+            && body.starts_with(|c: char| c.is_ascii_digit())
+            && body.contains('.');
         let is_hex = body.len() == 16 && body.chars().all(|c| c.is_ascii_hexdigit());
         if is_time || is_hex && text.contains("lease") {
             settled += "*";

@@ -1,6 +1,7 @@
 //! The commands, one file each, in the order of the help page.
 mod alarm;
 mod auth;
+mod check;
 mod compaction;
 mod defrag;
 mod del;
@@ -33,6 +34,7 @@ pub static ROOT: Command = Command {
     below: &[
         &alarm::COMMAND,
         &auth::COMMAND,
+        &check::COMMAND,
         &compaction::COMMAND,
         &defrag::COMMAND,
         &del::COMMAND,
