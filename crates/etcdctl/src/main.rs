@@ -3,8 +3,8 @@
 //! Lives here: commands (one file each in `cmd/`) and printers (one file each in `print/`). May touch: terminal, files,
 //! processes, and the cluster through `client`. Never: a shape of output, error text or exit code of its own where etcd
 //! has one (docs of the surface: flags, formats and codes are etcd 3.7.1's).
-//! Test: `cargo test -p balsa-etcdctl`; with `ETCDCTL_GO` and `ETCD_GO` naming etcd 3.7.1's programs, `tests/compare.rs`
-//! compares every output with theirs.
+//! Test: `cargo test -p balsa-etcdctl`; `tests/compare.rs` holds every answer to a record of what etcd 3.7.1 printed, and
+//! with `ETCDCTL_GO` and `ETCD_GO` naming its programs compares with them afresh (an ignored test).
 mod call;
 mod cmd;
 mod command;

@@ -61,11 +61,10 @@ impl Server {
     /// Stdout, stderr and exit code of one line.
     fn answer(&self, line: &str, etcdctl: &Path, patience: &str) -> String {
         let mut command = Command::new("sh");
-        for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCDCTL_"))
-        {
+        let names = std::env::vars_os().map(|(name, _)| name);
+        names.filter(|name| name.to_string_lossy().starts_with("ETCDCTL_")).for_each(|name| {
             command.env_remove(name);
-        }
+        });
         let output = command
             .args(["-c", line])
             .env("CTL", etcdctl)

@@ -74,7 +74,8 @@ pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink)
         request.min_create_revision,
         request.max_create_revision,
     ];
-    if request.sort_order != 0 || request.sort_target != 0 {
+    // A target without an order is let through, as etcd does, and sorted as Range sorts it.
+    if request.sort_order != 0 {
         return Err(error::RANGE_STREAM_SORT);
     }
     if filters.iter().any(|f| *f != 0) {
@@ -87,7 +88,7 @@ pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink)
     }
     let wanted = if request.limit > 0 { request.limit.min(count) } else { count };
     let mut sent = 0;
-    let mut chunk = STREAM_CHUNK_FIRST;
+    let mut chunk = if request.sort_target == 0 { STREAM_CHUNK_FIRST } else { wanted };
     let target_bytes = usize::try_from(call.member.config.max_request_bytes).unwrap_or(usize::MAX);
     while !request.count_only && sent < wanted {
         let limit = chunk.min(wanted - sent);
