@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("client", &["proto"]),
     ("etcdctl", &["client", "proto"]),
+    ("sim", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("xtask", &[]),
 ];
 
