@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use bytes::Bytes;
 use disk::Disk;
@@ -36,9 +37,10 @@ impl Backend {
         let active = Arc::new(Layer::default());
         let view = View { committed: db.snapshot(), sealed: None, active: active.clone() };
         let vacuum = db.vacuum_request();
+        let size = view.committed.size().into();
         Ok(Backend {
             active,
-            current: Arc::new(RwLock::new(Arc::new(view))),
+            current: Arc::new(Current { view: RwLock::new(Arc::new(view)), size }),
             db: Arc::new(Mutex::new(db)),
             vacuum,
         })
@@ -78,7 +80,7 @@ impl Backend {
         if self.active.ops() == 0 {
             return false;
         }
-        let mut current = self.current.write();
+        let mut current = self.current.view.write();
         if current.sealed.is_some() {
             return false;
         }
@@ -113,7 +115,7 @@ impl Backend {
 
     /// A read transaction, as [`Reader::read`].
     pub fn read(&self) -> ReadTx {
-        ReadTx { view: self.current.read().clone() }
+        ReadTx { view: self.current.view.read().clone() }
     }
 
     /// Asks for defragmentation: from now on each commit moves some pages from the end of the file towards its head,
@@ -149,7 +151,7 @@ impl Backend {
 
     /// Bytes of the committed file up to its high-water mark.
     pub fn size(&self) -> u64 {
-        self.read().size()
+        self.current.size.load(Acquire)
     }
 
     /// [`Backend::size`] less the pages that are free.
@@ -174,7 +176,7 @@ impl Committer {
     /// [`Error::Poisoned`].
     pub fn commit_sealed(&self) -> Result<bool, Error> {
         let mut db = self.db.lock();
-        let sealed = self.current.read().sealed.clone();
+        let sealed = self.current.view.read().sealed.clone();
         let committed = match &sealed {
             Some(layer) => db.commit_layer(layer)?,
             None => match db.commit_vacuum_step()? {
@@ -189,7 +191,8 @@ impl Committer {
     /// Lets readers see a new committed state in place of the layer that went into it. A layer sealed meanwhile, while
     /// a step without one was committed, stays for the next commit.
     fn publish(&self, committed: Arc<Snapshot>, done: Option<&Arc<Layer>>) {
-        let mut current = self.current.write();
+        self.current.size.store(committed.size(), Release);
+        let mut current = self.current.view.write();
         let is_done = |layer: &Arc<Layer>| done.is_some_and(|done| Arc::ptr_eq(done, layer));
         let sealed = current.sealed.clone().filter(|layer| !is_done(layer));
         *current = Arc::new(View { committed, sealed, active: current.active.clone() });

@@ -50,11 +50,11 @@ impl Revisions {
         Some(self.puts[at].1.clone())
     }
 
-    fn range(&self, from: &[u8], to: Option<&[u8]>) -> Vec<Change> {
+    fn range(&self, from: &[u8], to: Option<&[u8]>) -> impl DoubleEndedIterator<Item = Change> {
         let start = self.puts.partition_point(|(k, _)| k.as_ref() < from);
         let end = to.map_or(self.puts.len(), |to| self.puts.partition_point(|(k, _)| k.as_ref() < to));
         let slice = self.puts.get(start..end).unwrap_or_default();
-        slice.iter().map(|(k, v)| (k.clone(), Some(v.clone()))).collect()
+        slice.iter().map(|(k, v)| (k.clone(), Some(v.clone())))
     }
 }
 
@@ -84,20 +84,25 @@ impl Layer {
         }
     }
 
-    /// Changes with `from <= key < to` in key order, as they stand now.
-    pub(crate) fn range(&self, bucket: Bucket, from: &[u8], to: Option<&[u8]>) -> Vec<Change> {
+    /// The first `max` changes with `from <= key < to` in rising or falling key order, as they stand now. Few, because
+    /// the writer waits meanwhile.
+    pub(crate) fn range(
+        &self,
+        bucket: Bucket,
+        (from, to): (&[u8], Option<&[u8]>),
+        falling: bool,
+        max: usize,
+    ) -> Vec<Change> {
         if to.is_some_and(|to| to <= from) {
             return Vec::new();
         }
-        match bucket {
-            Bucket::Key => self.revisions.read().range(from, to),
-            _ => {
-                let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
-                let others = self.others.read();
-                let range = others[bucket.slot()].range::<[u8], _>((Bound::Included(from), upper));
-                range.map(|(k, v)| (k.clone(), v.clone())).collect()
-            }
+        if bucket == Bucket::Key {
+            return first(self.revisions.read().range(from, to), falling, max);
         }
+        let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let others = self.others.read();
+        let range = others[bucket.slot()].range::<[u8], _>((Bound::Included(from), upper));
+        first(range.map(|(k, v)| (k.clone(), v.clone())), falling, max)
     }
 
     /// Number of puts and deletes so far.
@@ -118,4 +123,8 @@ impl Layer {
         }
         self.others.read()[bucket.slot()].iter().try_for_each(|(k, v)| take(k, v.as_ref()))
     }
+}
+
+fn first(changes: impl DoubleEndedIterator<Item = Change>, falling: bool, max: usize) -> Vec<Change> {
+    if falling { changes.rev().take(max).collect() } else { changes.take(max).collect() }
 }

@@ -1,9 +1,11 @@
 //! What a reader sees: the committed file, the sealed layer being committed, and the active layer, newest first.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 
 use bytes::Bytes;
 use disk::Disk;
@@ -22,7 +24,14 @@ pub(crate) struct View {
 }
 
 /// The place where the current view hangs.
-pub(crate) type Current = RwLock<Arc<View>>;
+pub(crate) struct Current {
+    pub(crate) view: RwLock<Arc<View>>,
+    /// Size of its committed file, for those who want nothing else.
+    pub(crate) size: AtomicU64,
+}
+
+/// Changes taken from the layers at once. Bounds how long the writer waits for a reader.
+const PENDING_MAX: usize = 256;
 
 /// Hands out read transactions, from any thread. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +43,12 @@ impl Reader {
     /// Pins the committed pages and both layers. Later puts may show as long as the active layer is not sealed;
     /// nothing that is visible now will vanish (but for deletes in buckets other than `key`).
     pub fn read(&self) -> ReadTx {
-        ReadTx { view: self.current.read().clone() }
+        ReadTx { view: self.current.view.read().clone() }
+    }
+
+    /// As [`ReadTx::size`] of a new transaction, but without pinning anything.
+    pub fn size(&self) -> u64 {
+        self.current.size.load(Acquire)
     }
 }
 
@@ -72,14 +86,12 @@ impl ReadTx {
 
     /// Records with `from <= key < to` in rising order (`to` = `None`: to the end). After an error the iterator ends.
     pub fn range(&self, bucket: Bucket, from: &[u8], to: Option<&[u8]>) -> Range {
-        Range::new(self.pending(bucket, from, to), self.view.committed.range(bucket, from, to), false)
+        Range::new(&self.view, bucket, (from, to), false)
     }
 
     /// The same records in falling order.
     pub fn range_rev(&self, bucket: Bucket, from: &[u8], to: Option<&[u8]>) -> Range {
-        let mut pending = self.pending(bucket, from, to);
-        pending.reverse();
-        Range::new(pending, self.view.committed.range_rev(bucket, from, to), true)
+        Range::new(&self.view, bucket, (from, to), true)
     }
 
     /// Bytes of the committed file up to its high-water mark: what Status reports and the quota counts.
@@ -101,55 +113,88 @@ impl ReadTx {
     pub fn check(&self) -> Vec<Error> {
         self.view.committed.check()
     }
+}
 
-    /// Changes of both layers, merged: the active one wins.
-    fn pending(&self, bucket: Bucket, from: &[u8], to: Option<&[u8]>) -> Vec<Change> {
-        let newer = self.view.active.range(bucket, from, to);
-        let older = self.view.sealed.as_ref().map_or_else(Vec::new, |layer| layer.range(bucket, from, to));
-        if older.is_empty() {
-            return newer;
+/// Changes of both layers, merged, the active one on top; taken a few at a time.
+struct Pending {
+    view: Arc<View>,
+    bucket: Bucket,
+    /// What has not been taken yet; `None`: nothing is left.
+    rest: Option<(Bytes, Option<Bytes>)>,
+    falling: bool,
+    taken: VecDeque<Change>,
+}
+
+impl Pending {
+    fn peek(&mut self) -> Option<&Change> {
+        while self.taken.is_empty() && self.rest.is_some() {
+            self.refill();
         }
-        let mut merged = Vec::with_capacity(older.len() + newer.len());
+        self.taken.front()
+    }
+
+    fn pop(&mut self) -> Option<Change> {
+        self.taken.pop_front()
+    }
+
+    fn refill(&mut self) {
+        let Some((from, to)) = self.rest.take() else { return };
+        let take =
+            |layer: &Arc<Layer>| layer.range(self.bucket, (&from, to.as_deref()), self.falling, PENDING_MAX);
+        let newer = take(&self.view.active);
+        let older = self.view.sealed.as_ref().map_or_else(Vec::new, take);
+        let is_before = |a: &Bytes, b: &Bytes| if self.falling { a > b } else { a < b };
+        // Behind the last key of a layer that has more to give, the other layer's changes must wait.
+        let ends = [&newer, &older].into_iter().filter(|changes| changes.len() >= PENDING_MAX);
+        let ends = ends.filter_map(|changes| Some(changes.last()?.0.clone()));
+        let end = ends.reduce(|a, b| if is_before(&b, &a) { b } else { a });
         let mut older = older.into_iter().peekable();
         for change in newer {
-            while let Some(first) = older.next_if(|o| o.0 < change.0) {
-                merged.push(first);
+            while let Some(first) = older.next_if(|o| is_before(&o.0, &change.0)) {
+                self.taken.push_back(first);
             }
             older.next_if(|o| o.0 == change.0);
-            merged.push(change);
+            self.taken.push_back(change);
         }
-        merged.extend(older);
-        merged
+        self.taken.extend(older);
+        if let Some(end) = end {
+            while self.taken.back().is_some_and(|last| is_before(&end, &last.0)) {
+                self.taken.pop_back();
+            }
+            self.rest = Some(match self.falling {
+                true => (from, Some(end)),
+                false => ([&end[..], &[0]].concat().into(), to),
+            });
+        }
     }
 }
 
 /// Iterator over records of one bucket: layers laid over the committed pages.
 pub struct Range {
-    pending: Peekable<std::vec::IntoIter<Change>>,
+    pending: Pending,
     committed: Peekable<bolt::Range>,
-    falling: bool,
     failed: bool,
 }
 
 impl Range {
-    fn new(pending: Vec<Change>, committed: bolt::Range, falling: bool) -> Range {
-        Range {
-            pending: pending.into_iter().peekable(),
-            committed: committed.peekable(),
-            falling,
-            failed: false,
-        }
+    fn new(view: &Arc<View>, bucket: Bucket, (from, to): (&[u8], Option<&[u8]>), falling: bool) -> Range {
+        let committed = match falling {
+            true => view.committed.range_rev(bucket, from, to),
+            false => view.committed.range(bucket, from, to),
+        };
+        let rest = Some((Bytes::copy_from_slice(from), to.map(Bytes::copy_from_slice)));
+        let pending = Pending { view: view.clone(), bucket, rest, falling, taken: VecDeque::new() };
+        Range { pending, committed: committed.peekable(), failed: false }
     }
 
     /// Which side comes first: `Less` the layers, `Greater` the file, `Equal` both at the same key.
     fn order(&mut self) -> Option<Ordering> {
+        let falling = self.pending.falling;
         match (self.pending.peek(), self.committed.peek()) {
             (None, None) => None,
             (Some(_), None) => Some(Ordering::Less),
             (_, Some(Err(_))) | (None, Some(_)) => Some(Ordering::Greater),
-            (Some((new, _)), Some(Ok((old, _)))) => {
-                Some(if self.falling { old.cmp(new) } else { new.cmp(old) })
-            }
+            (Some((new, _)), Some(Ok((old, _)))) => Some(if falling { old.cmp(new) } else { new.cmp(old) }),
         }
     }
 }
@@ -168,7 +213,7 @@ impl Iterator for Range {
             if order == Ordering::Equal {
                 self.committed.next();
             }
-            if let (key, Some(value)) = self.pending.next()? {
+            if let (key, Some(value)) = self.pending.pop()? {
                 return Some(Ok((key, value)));
             }
         }

@@ -1,6 +1,7 @@
 //! Readers, a writer and a committer at once: every put is seen exactly once, at every moment.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -151,4 +152,40 @@ fn a_tool_reads_a_file_without_changing_it_and_not_beside_a_writer() {
     assert_eq!(read.range(Bucket::Key, b"", None).count(), 1000);
     assert_eq!((read.size(), read.check().len(), disk.ops()), (size, 0, ops));
     assert!(ReadTx::open(&disk, Path::new("/db")).is_ok(), "two tools at once");
+}
+
+#[test]
+fn long_layers_are_merged_whole_with_the_file_forwards_and_backwards() {
+    let mut backend = open(&MemDisk::new(0));
+    let mut model = BTreeMap::new();
+    // Three states over each other, each with runs that the others lack: file, sealed layer, active layer.
+    for (round, run) in [(0u64, 7), (1, 600), (2, 450)] {
+        for n in (0..3000).filter(|n| (n / run) % 2 == 0) {
+            if (n + round) % 5 == 0 {
+                backend.delete(Bucket::Lease, &n.to_be_bytes());
+                model.remove(&key(n));
+            } else {
+                backend.put(Bucket::Lease, key(n), key(round));
+                model.insert(key(n), key(round));
+            }
+        }
+        match round {
+            0 => backend.commit().unwrap(),
+            1 => assert!(backend.seal()),
+            _ => {}
+        }
+    }
+    for (from, to) in [(0, None), (5, Some(2500)), (301, Some(1500)), (2999, None), (7, Some(7))] {
+        let to = to.map(key);
+        let within = |k: &Bytes| *k >= key(from) && to.as_ref().is_none_or(|to| k < to);
+        let mut expected: Vec<_> = model.clone().into_iter().filter(|(k, _)| within(k)).collect();
+        let read = backend.read();
+        let rising: Vec<_> =
+            read.range(Bucket::Lease, &key(from), to.as_deref()).map(Result::unwrap).collect();
+        assert!(rising == expected, "from {from}");
+        let falling = read.range_rev(Bucket::Lease, &key(from), to.as_deref());
+        expected.reverse();
+        assert!(falling.map(Result::unwrap).collect::<Vec<_>>() == expected, "down to {from}");
+    }
+    assert_eq!(backend.reader().size(), backend.read().size());
 }

@@ -131,7 +131,7 @@ impl StoreReader {
     /// Bytes of the file, free pages included.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.backend.read().size()
+        self.backend.size()
     }
 
     /// Bytes of the file that hold something.
