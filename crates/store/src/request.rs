@@ -68,7 +68,7 @@ impl Request {
             // 3.5 wrote some requests in the form of the v2 API.
             Err(error) => match pb::Request::decode(data.clone()) {
                 Ok(v2) if v2.method.is_some() => Self::from_v2(&v2),
-                _ => Err(format!("entry does not decode: {error}")),
+                _ => decode_deep_txn(data).ok_or_else(|| format!("entry does not decode: {error}")),
             },
         }
     }
@@ -175,6 +175,65 @@ fn decode_put(data: &Bytes) -> Option<Request> {
     Some(Request { id, user: header.username, auth_revision: header.auth_revision, kind: Kind::Put(put?) })
 }
 
+/// Txns nested deeper are refused. Members take as many levels as `--max-txn-ops` says, 128 unless raised, but prost
+/// stops at 48, and an entry that another member could execute must not stop this one.
+const TXN_DEPTH_MAX: usize = 256;
+
+/// A header and a txn, whatever its depth up to [`TXN_DEPTH_MAX`].
+fn decode_deep_txn(data: &Bytes) -> Option<Request> {
+    const ID: u32 = 1;
+    const TXN: u32 = 6;
+    const HEADER: u32 = 100;
+    let mut rest = data.clone();
+    let (mut id, mut header, mut txn) = (0, None, None);
+    while rest.has_remaining() {
+        match decode_key(&mut rest).ok()? {
+            (ID, WireType::Varint) => id = decode_varint(&mut rest).ok()?,
+            (TXN, WireType::LengthDelimited) if txn.is_none() => {
+                txn = Some(txn_levels(field(&mut rest)?, TXN_DEPTH_MAX)?);
+            }
+            (HEADER, WireType::LengthDelimited) if header.is_none() => {
+                header = Some(pb::RequestHeader::decode(field(&mut rest)?).ok()?);
+            }
+            _ => return None,
+        }
+    }
+    let header = header?;
+    let id = if id != 0 { id } else { header.id };
+    Some(Request { id, user: header.username, auth_revision: header.auth_revision, kind: Kind::Txn(txn?) })
+}
+
+/// A txn of at most `levels` levels; its other parts are left to prost.
+fn txn_levels(mut rest: Bytes, levels: usize) -> Option<pb::TxnRequest> {
+    const COMPARE: u32 = 1;
+    const SUCCESS: u32 = 2;
+    const FAILURE: u32 = 3;
+    let below = levels.checked_sub(1)?;
+    let mut txn = pb::TxnRequest::default();
+    while rest.has_remaining() {
+        match decode_key(&mut rest).ok()? {
+            (COMPARE, WireType::LengthDelimited) => {
+                txn.compare.push(pb::Compare::decode(field(&mut rest)?).ok()?);
+            }
+            (SUCCESS, WireType::LengthDelimited) => txn.success.push(op_levels(field(&mut rest)?, below)?),
+            (FAILURE, WireType::LengthDelimited) => txn.failure.push(op_levels(field(&mut rest)?, below)?),
+            _ => return None,
+        }
+    }
+    Some(txn)
+}
+
+fn op_levels(op: Bytes, levels: usize) -> Option<pb::RequestOp> {
+    const TXN: u32 = 4;
+    let mut rest = op.clone();
+    if rest.has_remaining() && decode_key(&mut rest).ok()? == (TXN, WireType::LengthDelimited) {
+        let txn = txn_levels(field(&mut rest)?, levels)?;
+        let request = Some(pb::request_op::Request::RequestTxn(txn));
+        return (!rest.has_remaining()).then_some(pb::RequestOp { request });
+    }
+    pb::RequestOp::decode(op).ok()
+}
+
 fn field(rest: &mut Bytes) -> Option<Bytes> {
     let len = usize::try_from(decode_varint(rest).ok()?).ok()?;
     (len <= rest.len()).then(|| rest.split_to(len))
@@ -224,6 +283,39 @@ mod tests {
         assert_eq!(short.id, 9);
         r.txn = Some(pb::TxnRequest::default());
         assert!(decode_put(&r.encode_to_vec().into()).is_none());
+    }
+
+    /// A put within `depth` txns.
+    fn nested(depth: usize) -> pb::InternalRaftRequest {
+        let put = pb::PutRequest { key: "k".into(), ..Default::default() };
+        let mut op = pb::request_op::Request::RequestPut(put);
+        for level in 0..depth - 1 {
+            let ops = vec![pb::RequestOp { request: Some(op) }];
+            let txn = match level % 2 {
+                0 => pb::TxnRequest { success: ops, ..Default::default() },
+                _ => pb::TxnRequest {
+                    failure: ops,
+                    compare: vec![pb::Compare::default()],
+                    ..Default::default()
+                },
+            };
+            op = pb::request_op::Request::RequestTxn(txn);
+        }
+        let success = vec![pb::RequestOp { request: Some(op) }];
+        pb::InternalRaftRequest { txn: Some(pb::TxnRequest { success, ..Default::default() }), ..internal(7) }
+    }
+
+    #[test]
+    fn txns_are_read_as_deep_as_other_members_may_nest_them() {
+        for depth in [1, 48, 49, 128, TXN_DEPTH_MAX] {
+            let r = nested(depth);
+            let request = decode(&r).unwrap_or_else(|what| panic!("depth {depth}: {what}"));
+            assert_eq!((request.id, request.who()), (7, Identity { user: "u", revision: 3 }));
+            let Kind::Txn(txn) = request.kind else { panic!("not a txn") };
+            assert_eq!(Some(txn), r.txn, "depth {depth}");
+        }
+        assert!(decode(&nested(TXN_DEPTH_MAX + 1)).is_err());
+        assert!(decode(&nested(4000)).is_err());
     }
 
     #[test]
