@@ -9,7 +9,7 @@ use proto::mvccpb::KeyValue;
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use mvcc::{KvReader, RangeQuery};
+use mvcc::{KvReader, RangeQuery, View};
 
 use crate::apply::kv::{Writing, decode};
 use crate::apply::{header, kv_error};
@@ -39,7 +39,17 @@ impl Store {
 /// # Errors
 /// As a Txn that passes through the log; [`ApplyError::Fatal`] if the store is damaged.
 pub fn read_only(kv: &KvReader, r: &pb::TxnRequest) -> Result<pb::TxnResponse, ApplyError> {
-    let view = kv.view(0).map_err(kv_error)?;
+    loop {
+        let view = kv.view(0).map_err(kv_error)?;
+        match read_at(kv, &view, r) {
+            // A compaction above the view has overtaken it: nobody asked for that revision, so read a newer one.
+            Err(ApplyError::Compacted) if view.revision() < kv.compact_revision() => {}
+            answer => return answer,
+        }
+    }
+}
+
+fn read_at(kv: &KvReader, view: &View, r: &pb::TxnRequest) -> Result<pb::TxnResponse, ApplyError> {
     let succeeded = r.compare.iter().try_fold(true, |all, compare| -> Result<bool, ApplyError> {
         let found = view.range(&RangeQuery::range(compare.key.clone(), compare.range_end.clone()));
         Ok(all && holds(compare, found.map_err(kv_error)?.kvs)?)
@@ -204,5 +214,48 @@ fn holds_for(compare: &pb::Compare, kv: &KeyValue) -> bool {
         Ok(CompareResult::Greater) => ordering.is_gt(),
         Ok(CompareResult::Less) => ordering.is_lt(),
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    #[test]
+    fn a_txn_that_only_reads_now_never_hears_of_a_compaction() {
+        let disk = Arc::new(disk::MemDisk::new(0));
+        let path = std::path::Path::new("/db");
+        let mut backend = backend::Backend::open(disk, path, backend::Options::default()).unwrap();
+        let (mut kv, _) = mvcc::Kv::open(&mut backend).unwrap();
+        let reader = kv.reader(&backend);
+        let range = pb::RangeRequest { key: "k".into(), ..Default::default() };
+        let ops = vec![pb::RequestOp { request: Some(Op::RequestRange(range)) }; 50];
+        let txn = pb::TxnRequest { success: ops, ..Default::default() };
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    let mut write = kv.begin(&mut backend);
+                    write.put("k".into(), "v".into(), 0).unwrap();
+                    write.finish();
+                    let revision = kv.current_revision();
+                    kv.compact(&mut backend, revision).unwrap();
+                    while kv.compacting() {
+                        kv.compact_step(&mut backend, 1000).unwrap();
+                    }
+                    backend.commit().unwrap();
+                }
+                done.store(true, Relaxed);
+            });
+            while !done.load(Relaxed) {
+                let answer = read_only(&reader, &txn);
+                if answer.is_err() {
+                    done.store(true, Relaxed);
+                }
+                answer.unwrap();
+            }
+        });
     }
 }
