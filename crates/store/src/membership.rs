@@ -98,7 +98,7 @@ impl Store {
 
     /// Executes a conf change: validates it against the membership, changes the membership. The caller tells raft
     /// (the change if [`ConfChangeOutcome::to_raft`], else "no change") and passes raft's answer to
-    /// [`Store::set_conf_state`].
+    /// [`Store::set_conf_state`]. After a fatal error, as in [`Store::apply`], the process must stop.
     pub fn apply_conf_change(
         &mut self,
         index: u64,
@@ -129,7 +129,9 @@ impl Store {
         if outcome.result.is_ok() {
             outcome.result = Ok(self.members.list.values().cloned().collect());
         }
-        self.advance(index, term);
+        if !outcome.result.as_ref().is_err_and(ApplyError::is_fatal) {
+            self.advance(index, term);
+        }
         outcome
     }
 

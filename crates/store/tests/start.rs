@@ -111,6 +111,17 @@ fn replayed_conf_changes_do_not_reach_raft_or_the_file_again() {
 }
 
 #[test]
+fn a_conf_change_that_cannot_be_read_leaves_the_consistent_index_before_it() {
+    let mut machine = Machine::new(Options::default());
+    machine.conf_change(&add(1, "http://a:1", false));
+    let broken = raftpb::ConfChange { context: Some("{".into()), ..add(2, "http://b:1", false) };
+    let index = machine.store().consistent_index();
+    let outcome = machine.store().apply_conf_change(index + 1, 2, &broken);
+    assert!(outcome.result.is_err_and(|error| error.is_fatal()));
+    assert_eq!(machine.store().consistent_index(), index);
+}
+
+#[test]
 fn files_of_versions_this_member_cannot_read_are_refused() {
     let disk = MemDisk::new(1);
     let store = open(&disk, &Options::default()).unwrap();

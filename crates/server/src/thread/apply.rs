@@ -320,6 +320,11 @@ impl Apply {
             Err(error) => super::fatal("failed to decode a conf change", &error),
         };
         let outcome = self.store.apply_conf_change(entry.index.0, entry.term.0, &as_stored);
+        if let Err(error) = &outcome.result
+            && error.is_fatal()
+        {
+            super::fatal("failed to apply a committed conf change", error);
+        }
         let effective = outcome.to_raft.then_some(change);
         let _ = self
             .raft
