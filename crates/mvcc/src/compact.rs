@@ -12,6 +12,8 @@ use crate::{Error, Revision, record};
 
 /// Most keys or records that one step looks at.
 const STEP_MAX: usize = 1000;
+/// A step reads no record beyond this many bytes of them: each has to come from the file and into the hash.
+const STEP_BYTES_MAX: usize = 1 << 20;
 
 /// What a step left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +91,11 @@ impl Kv {
         !self.compactions.is_empty()
     }
 
-    /// Does a bounded piece of the oldest compaction: looks at no more than `budget` (at most 1000) keys or records.
+    /// Does a bounded piece of the oldest compaction: looks at no more than `budget` (at most 1000) keys or records,
+    /// and at about a megabyte of these.
     ///
     /// # Errors
-    /// [`Error::Damaged`], [`Error::Backend`]: the step can be asked for again.
+    /// [`Error::Damaged`], [`Error::Backend`]: nothing was deleted, but the compaction has lost its place: do not go on.
     pub fn compact_step(&mut self, backend: &mut Backend, budget: usize) -> Result<CompactProgress, Error> {
         let budget = budget.clamp(1, STEP_MAX);
         let Some(job) = self.compactions.front_mut() else { return Ok(CompactProgress::Idle) };
@@ -146,12 +149,14 @@ impl Compaction {
         let end = self.revision.saturating_add(1).to_be_bytes();
         let mut doomed = Vec::new();
         let mut next = None;
+        let mut size = 0;
         for (count, item) in backend.range(Bucket::Key, &from, Some(&end)).enumerate() {
             let (key, value) = item?;
-            if count == budget {
+            if count == budget || size >= STEP_BYTES_MAX {
                 next = Some(Bytes::copy_from_slice(&key));
                 break;
             }
+            size += value.len();
             let stored = record::decode_key(&key)?;
             while self.keep.first().is_some_and(|first| *first < stored.revision) {
                 self.keep.pop_first();

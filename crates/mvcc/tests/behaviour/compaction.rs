@@ -134,6 +134,25 @@ fn a_step_touches_no_more_records_than_its_budget() {
 }
 
 #[test]
+fn a_step_ends_early_when_records_are_big() {
+    let mut store = Store::new();
+    let value = "v".repeat(256 << 10);
+    for _ in 0..32 {
+        store.put("k", &value);
+    }
+    store.backend.commit().unwrap();
+    store.kv.compact(&mut store.backend, 33).unwrap();
+    let mut before = store.backend.pending_ops();
+    while let CompactProgress::More = store.kv.compact_step(&mut store.backend, 1000).unwrap() {
+        let now = store.backend.pending_ops();
+        assert!(now - before <= 4, "{} records of 256 KiB in one step", now - before);
+        before = now;
+    }
+    store.backend.commit().unwrap();
+    assert_eq!(stored_revisions(&store).len(), 1);
+}
+
+#[test]
 fn writes_and_reads_go_on_between_the_steps() {
     for_seeds(8, |seed| {
         let mut dice = Dice::new(seed);
