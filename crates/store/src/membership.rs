@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use backend::schema::cluster;
+use backend::schema::{cluster, meta};
 use backend::{Backend, Bucket};
 use bytes::Bytes;
 use proto::membershippb as mpb;
@@ -118,6 +118,11 @@ impl Store {
             match plan(&self.members, change, self.options.learners_max) {
                 Ok(planned) => {
                     self.execute(&planned, !is_replay);
+                    // In the same tx as the index of this entry; raft's own words, which follow, are the same.
+                    if !is_replay {
+                        let state = self.members.conf_state().to_json().into();
+                        self.put_meta(meta::CONF_STATE, state);
+                    }
                     outcome.to_raft = true;
                     outcome.removed_self =
                         matches!(planned, MemberChange::Removed { id } if id == self.options.member_id);

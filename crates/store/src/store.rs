@@ -238,7 +238,7 @@ impl Store {
         self.written = self.position;
     }
 
-    fn put_meta(&mut self, key: &'static [u8], value: Bytes) {
+    pub(crate) fn put_meta(&mut self, key: &'static [u8], value: Bytes) {
         self.backend.put(Bucket::Meta, Bytes::from_static(key), value);
     }
 
