@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ::raft::{ConfState, Entry, EntryKind, HardState, Index, MemberId, Restored, Term};
 use backend::{Backend, Bucket, schema};
@@ -98,8 +98,60 @@ fn prepare_dirs(disk: &dyn Disk, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// How often a database that another process holds is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// After this long, the log says what the start waits for.
+const LOCK_NOTICE: Duration = Duration::from_secs(10);
+
+/// Waits, as etcd does, while another process holds the file.
 fn open_backend(disk: &Arc<dyn Disk>, config: &Config) -> Result<Backend, Error> {
-    Ok(Backend::open(disk.clone(), &config.db_path(), backend::Options::default())?)
+    let path = config.db_path();
+    let options = backend::Options { unsafe_no_sync: config.unsafe_no_fsync, ..backend::Options::default() };
+    let (start, mut noticed) = (Instant::now(), false);
+    loop {
+        match Backend::open(disk.clone(), &path, options.clone()) {
+            Err(backend::Error::Locked(_)) => std::thread::sleep(LOCK_RETRY),
+            opened => return Ok(opened?),
+        }
+        if !noticed && start.elapsed() >= LOCK_NOTICE {
+            noticed = true;
+            log::info!(
+                "db file is flocked by another process, or taking too long",
+                "path" = log::Value::text(path.display()),
+                "took" = start.elapsed()
+            );
+        }
+    }
+}
+
+/// `--bootstrap-defrag-threshold-megabytes`.
+fn defragment_if_due(backend: &mut Backend, config: &Config) -> Result<(), Error> {
+    let threshold = config.bootstrap_defrag_threshold_megabytes.saturating_mul(1 << 20);
+    let (size, in_use) = (backend.size(), backend.size_in_use());
+    if threshold == 0 {
+        return Ok(());
+    }
+    if size.saturating_sub(in_use) < threshold {
+        log::info!(
+            "Skipping defragmentation",
+            "current-db-size-bytes" = size,
+            "current-db-size" = log::size(size),
+            "current-db-size-in-use-bytes" = in_use,
+            "current-db-size-in-use" = log::size(in_use),
+            "bootstrap-defrag-threshold-bytes" = threshold,
+            "bootstrap-defrag-threshold" = log::size(threshold)
+        );
+        return Ok(());
+    }
+    log::info!("defragmenting", "path" = log::Value::text(config.db_path().display()));
+    backend.defragment()?;
+    log::info!(
+        "finished defragmenting directory",
+        "path" = log::Value::text(config.db_path().display()),
+        "current-db-size-bytes-diff" = size.saturating_sub(backend.size()),
+        "current-db-size-bytes" = backend.size()
+    );
+    Ok(())
 }
 
 fn open_store(backend: Backend, config: &Config, member_id: u64, cluster_id: u64) -> Result<Store, Error> {
@@ -256,7 +308,8 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
     let wal_dir = config.wal_path();
     let records = wal::snapshot_records(disk.as_ref(), &wal_dir)?;
     let newest = records.last().cloned().unwrap_or_default();
-    let backend = open_backend_at(disk, config, newest.index)?;
+    let mut backend = open_backend_at(disk, config, newest.index)?;
+    defragment_if_due(&mut backend, config)?;
     let (mut wal, replay) = Wal::open(disk.clone(), &wal_dir, &newest, wal::Options::default())?;
     let (member_id, cluster_id) = codec::decode_metadata(&replay.metadata)
         .map(|(member, cluster)| (member.0, cluster))

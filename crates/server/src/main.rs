@@ -8,18 +8,14 @@ use server::{config, log, run};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = match config::load(std::env::args_os().skip(1), std::env::vars_os()) {
+    let mut config = match config::load(std::env::args_os().skip(1), std::env::vars_os()) {
         Ok(config) => config,
-        Err(exit) => {
-            print!("{}", exit.stdout);
-            eprint!("{}", exit.stderr);
-            return ExitCode::from(exit.status);
-        }
+        Err(exit) => return exit.end(),
     };
     if let Err(error) = log::start(&config.log) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
+        return config::Exit::refused(error).end();
     }
+    std::mem::take(&mut config.notes).iter().for_each(log::write);
     match run::run(config) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(signal)) => {

@@ -15,7 +15,7 @@ use crate::applied::{Applied, Leadership};
 use crate::bootstrap::{self, Booted};
 use crate::config::{Config, Url};
 use crate::http::door::{Door, Limits};
-use crate::http::{client_service, metrics_service, peer};
+use crate::http::{client_service, grpc_service, http_service, metrics_service, peer};
 use crate::log;
 use crate::member::{Member, ReadRounds};
 use crate::task;
@@ -112,13 +112,20 @@ impl Running {
         tokio::spawn(task::purge(member.clone(), self.threads.wal.0.clone()));
         task::publish::run(member.clone()).await;
         log::info!("ready to serve client requests");
-        for listener in listeners.clients.into_iter().chain(listeners.http) {
+        let (traffic, service) = match listeners.http.is_empty() {
+            true => ("grpc+http", client_service(member.clone())),
+            false => ("grpc", grpc_service(member.clone())),
+        };
+        let clients = listeners.clients.into_iter().map(|listener| (listener, traffic, service.clone()));
+        let http = http_service(member.clone());
+        let http = listeners.http.into_iter().map(|listener| (listener, "http", http.clone()));
+        for (listener, traffic, service) in clients.chain(http) {
             log::info!(
                 "serving client traffic insecurely; this is strongly discouraged!",
-                "traffic" = "grpc+http",
+                "traffic" = traffic,
                 "address" = address(&listener)
             );
-            self.door.open(listener, client_service(member.clone()))?;
+            self.door.open(listener, service)?;
         }
         Ok(())
     }
@@ -190,6 +197,7 @@ impl Listeners {
             "configuring peer listeners",
             "listen-peer-urls" = log::Value::list(&config.listen_peer_urls)
         );
+        let bind_all = |urls| bind_all(urls, config.socket_reuse_port);
         let peers = bind_all(&config.listen_peer_urls)?;
         log::info!(
             "configuring client listeners",
@@ -204,15 +212,36 @@ impl Listeners {
     }
 }
 
-fn bind_all(urls: &[Url]) -> Result<Vec<TcpListener>, StartError> {
+/// Connections that may wait to be accepted, as Go asks for.
+const BACKLOG: u32 = 4096;
+
+/// Must be called inside a runtime.
+fn bind_all(urls: &[Url], reuse_port: bool) -> Result<Vec<TcpListener>, StartError> {
     let bind = |url: &Url| -> Result<TcpListener, StartError> {
         if url.scheme != crate::config::Scheme::Http {
             return Err(format!("cannot listen on {url}: only http is supported yet").into());
         }
-        let addresses: Vec<SocketAddr> = url.host.to_socket_addrs()?.collect();
-        TcpListener::bind(&addresses[..]).map_err(|e| format!("listen tcp {}: bind: {e}", url.host).into())
+        let refused = |e| format!("listen tcp {}: bind: {}", url.host, crate::config::go_io_error(&e));
+        let addresses: Vec<SocketAddr> = url.host.to_socket_addrs().map_err(refused)?.collect();
+        // A name with several addresses means one of them, IPv4 first: another one is no way out of a port in use.
+        let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+        let address =
+            ipv4.or(addresses.first()).ok_or_else(|| format!("lookup {}: no such host", url.host))?;
+        Ok(listen(*address, reuse_port).map_err(refused)?)
     };
     urls.iter().map(bind).collect()
+}
+
+fn listen(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+    };
+    // Go sets this on every listener, so that a restart need not wait; --socket-reuse-address adds nothing.
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 fn address(listener: &TcpListener) -> String {
@@ -390,9 +419,10 @@ pub fn run(config: Config) -> Result<Option<i32>, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime
         .block_on(async {
+            // Until then a signal ends the process at once, as it may: the start leaves nothing half done.
+            let mut running = Running::start(config)?;
             let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-            let mut running = Running::start(config)?;
             let signal = async {
                 tokio::select! {
                     _ = terminate.recv() => SIGTERM,

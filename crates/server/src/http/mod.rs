@@ -19,14 +19,33 @@ use door::{Answer, Service};
 
 /// Everything on a client listener: HTTP/2 is gRPC, HTTP/1.1 the rest.
 pub fn client_service(member: Arc<Member>) -> Service {
-    Arc::new(move |request, _remote: SocketAddr| {
+    Arc::new(move |request, remote: SocketAddr| {
         let member = member.clone();
         let answer: Answer = if request.version() == Version::HTTP_2 {
-            Box::pin(rpc::serve(member, request))
+            Box::pin(rpc::serve(member, request, remote))
         } else {
             Box::pin(async move { with_cors(&member, request).await })
         };
         answer
+    })
+}
+
+/// A client listener beside one for plain HTTP: gRPC alone.
+pub fn grpc_service(member: Arc<Member>) -> Service {
+    Arc::new(move |request, remote: SocketAddr| {
+        let answer: Answer = match request.version() {
+            Version::HTTP_2 => Box::pin(rpc::serve(member.clone(), request, remote)),
+            _ => Box::pin(async { not_found() }),
+        };
+        answer
+    })
+}
+
+/// A listener of `--listen-client-http-urls`: everything but gRPC.
+pub fn http_service(member: Arc<Member>) -> Service {
+    Arc::new(move |request, _remote: SocketAddr| {
+        let member = member.clone();
+        Box::pin(async move { with_cors(&member, request).await })
     })
 }
 

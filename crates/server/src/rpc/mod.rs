@@ -18,6 +18,7 @@ mod recipe;
 mod watch;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,8 +75,8 @@ impl Reply for Message {
 /// Sends the messages of a streaming answer; ends the stream when dropped.
 pub type Sink = mpsc::Sender<Result<Message, Status>>;
 
-/// Answers one gRPC request.
-pub async fn serve(member: Arc<Member>, request: Request<Incoming>) -> Response<Body> {
+/// Answers one gRPC request that came from `remote`.
+pub async fn serve(member: Arc<Member>, request: Request<Incoming>, remote: SocketAddr) -> Response<Body> {
     let (parts, incoming) = request.into_parts();
     let timeout = match frame::check_headers(&parts.method, &parts.headers) {
         Ok(timeout) => timeout,
@@ -105,7 +106,7 @@ pub async fn serve(member: Arc<Member>, request: Request<Incoming>) -> Response<
     crate::stats::handled(path, code.unwrap_or(0));
     let took = start.elapsed();
     if took > warn_after && !warn_after.is_zero() {
-        crate::log::warning!("request stats", "time spent" = took, "response type" = path.to_owned());
+        crate::stats::slow_request(path, took, remote);
     }
     response
 }

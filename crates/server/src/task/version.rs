@@ -62,8 +62,15 @@ async fn decide(member: &Member) {
         }
     }
     let request = pb::ClusterVersionSetRequest { ver: version.to_string() };
-    if let Err(status) = member.propose(&Default::default(), Field::ClusterVersionSet, &request).await {
-        log::warning!("failed to update cluster version", "error" = status.message.as_ref());
+    match member.propose(&Default::default(), Field::ClusterVersionSet, &request).await {
+        Err(status) => log::warning!("failed to update cluster version", "error" = status.message.as_ref()),
+        Ok(_) if members.cluster_version.is_none() => log::info!(
+            "set initial cluster version",
+            "cluster-id" = format!("{:x}", member.cluster_id),
+            "local-member-id" = format!("{:x}", member.id),
+            "cluster-version" = version.short()
+        ),
+        Ok(_) => {}
     }
 }
 

@@ -15,6 +15,7 @@ use store::{Outcome, Store, TokenChange};
 use super::mailbox::{Receiver, Sender};
 use super::{commit, raft, wal};
 use crate::applied::Applied;
+use crate::log;
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
 use crate::tokens::Tokens;
@@ -331,6 +332,14 @@ impl Apply {
             .push(raft::Job::Input(Input::ConfChangeApplied { index: entry.index, change: effective }));
         if outcome.removed_self && !outcome.is_replay {
             (self.removed)();
+        }
+        if let Some(store::MemberChange::Added(member)) = outcome.change.filter(|_| !outcome.is_replay) {
+            log::info!(
+                "added member",
+                "added-peer-id" = format!("{:x}", member.id),
+                "added-peer-peer-urls" = log::Value::list(&member.peer_urls),
+                "added-peer-is-learner" = member.is_learner
+            );
         }
         batch.add(outcome.id, Answer::ConfChanged(outcome.result));
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node::{Input, Node, Output};
-use raft::Message;
+use raft::{MemberId, Message, Role, SoftState};
 
 use super::mailbox::{Receiver, Sender};
 use super::{apply, wal};
 use crate::applied::Leadership;
+use crate::log;
 use crate::waiters::{Answer, Waiters};
 
 /// What the raft thread is told.
@@ -19,6 +20,20 @@ pub enum Job {
     Status(tokio::sync::oneshot::Sender<node::Status>),
     /// End the thread.
     Stop,
+}
+
+/// The lines by which operators follow elections, in the words of etcd's raft library.
+fn log_leadership(id: MemberId, old: SoftState, new: SoftState) {
+    if new.role == Role::Leader && old.role != Role::Leader {
+        log::info!(logger: "raft", format!("{id} became leader at term {}", new.term));
+    }
+    let what = match (old.leader.is_none(), new.leader.is_none()) {
+        _ if old.leader == new.leader => return,
+        (true, _) => format!("elected leader {}", new.leader),
+        (false, true) => format!("lost leader {}", old.leader),
+        (false, false) => format!("changed leader from {} to {}", old.leader, new.leader),
+    };
+    log::info!(logger: "raft", format!("raft.node: {id} {what} at term {}", new.term));
 }
 
 /// Takes messages for other members. Must not block; what it cannot take it drops.
@@ -109,6 +124,7 @@ impl Raft {
             let _ = self.wal.push(wal::Job::Persist(persist));
         }
         if let Some(state) = output.leadership {
+            log_leadership(self.node.status().id, self.leadership.now(), state);
             self.leadership.publish(state);
             let _ = self.apply.push(apply::Job::Leadership(state));
         }
