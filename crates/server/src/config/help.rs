@@ -152,9 +152,23 @@ pub fn flags_markdown() -> String {
             );
         }
     }
-    out.push_str("\n## Feature gates\n\n| gate | stage | default |\n|---|---|---|\n");
+    out.push_str("\n## Feature gates\n\n| gate | stage | default | here |\n|---|---|---|---|\n");
     for (name, stage, on) in FeatureGates::default().states() {
-        let _ = writeln!(out, "| `{name}` | {stage} | {on} |");
+        let _ = writeln!(out, "| `{name}` | {stage} | {on} | {} |", gate_here(name));
     }
     out
+}
+
+/// What a gate does here.
+fn gate_here(name: &str) -> &'static str {
+    match name {
+        "CompactHashCheck" | "InitialCorruptCheck" | "SetMemberLocalAddr" => {
+            "accepted; takes effect with clustering"
+        }
+        "FastLeaseKeepAlive" => "accepted without effect: a renewal never waits for the applied index",
+        "TxnModeWriteWithSharedBuffer" => {
+            "accepted without effect: a transaction always reads what is buffered"
+        }
+        _ => "works",
+    }
 }
