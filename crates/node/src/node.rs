@@ -63,7 +63,12 @@ impl Node {
             Input::Tick => self.tick(),
             Input::Propose(proposal) => match self.refuse() {
                 Some(why) => self.proposals.fail(proposal.id, why),
-                None => self.proposals.add(proposal, self.leader_deadline()),
+                None => {
+                    if self.proposals.is_full() {
+                        self.proposals.flush(&mut self.raft);
+                    }
+                    self.proposals.add(proposal, self.leader_deadline());
+                }
             },
             Input::ProposeConfChange { id, change } => match self.refuse() {
                 Some(why) => self.proposals.fail(id, why),

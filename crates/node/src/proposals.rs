@@ -36,10 +36,15 @@ impl Proposals {
     }
 
     fn hold(&mut self, id: u64, entry: Entry, deadline: u64) {
-        if self.held.len() >= HELD_MAX {
+        if self.is_full() {
             return self.fail(id, ProposalError::TooManyRequests);
         }
         self.held.push_back(Held { id, entry, deadline });
+    }
+
+    /// As many wait as may.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held.len() >= HELD_MAX
     }
 
     pub(crate) fn fail(&mut self, id: u64, why: ProposalError) {

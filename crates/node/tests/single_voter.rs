@@ -113,6 +113,17 @@ fn what_was_proposed_together_is_written_together_and_applied_only_after_the_wri
 }
 
 #[test]
+fn however_many_are_proposed_at_once_none_is_refused_while_there_is_a_leader() {
+    let mut server = Server::start(Config::new(ME, 1), bootstrapped());
+    for id in 0..12_000 {
+        server.node.step(proposal(id));
+    }
+    let output = server.node.take_output();
+    assert_eq!(output.failed, []);
+    assert_eq!(output.persist.expect("one write").entries.len(), 12_000);
+}
+
+#[test]
 fn a_member_started_again_goes_on_after_what_its_store_has_applied() {
     let mut before = Server::start(Config::new(ME, 1), bootstrapped());
     for id in 0..5 {
