@@ -10,7 +10,7 @@ use disk::{Disk, Open};
 use prost::Message as _;
 use proto::{etcdserverpb as pb, raftpb};
 use sha1::{Digest, Sha1};
-use store::{Store, Version};
+use store::{Members, Store, Version};
 use thiserror::Error;
 use wal::{SnapshotRecord, Wal, codec};
 
@@ -89,12 +89,28 @@ fn prepare_dirs(disk: &dyn Disk, config: &Config) -> Result<(), Error> {
         .chain(wal_parent)
     {
         let shown = |error| Error::Disk(format!("cannot access data directory {}", dir.display()), error);
-        disk.create_dir_all(&dir, 0o700).map_err(shown)?;
+        create_dir(disk, &dir).map_err(shown)?;
         let probe = dir.join(".touch");
         disk.open(&probe, Open::truncate(0o600)).map_err(shown)?;
         disk.remove(&probe).map_err(shown)?;
     }
     wal::snap::remove_leftovers(disk, &config.snap_path())?;
+    Ok(())
+}
+
+/// Creates a directory and what is missing above it, durably: nothing acknowledged may be lost with its directory.
+fn create_dir(disk: &dyn Disk, dir: &Path) -> std::io::Result<()> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !disk.exists(dir);
+    let missing = dir.ancestors().take_while(is_missing).count();
+    disk.create_dir_all(dir, 0o700)?;
+    for made in dir.ancestors().take(missing.max(1)) {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = disk.sync_dir(parent.unwrap_or(Path::new(".")));
+        // One that was here before may lie in a directory that this user cannot read.
+        if missing > 0 {
+            synced?
+        }
+    }
     Ok(())
 }
 
@@ -386,13 +402,15 @@ fn seed_from_v2(
     if store.reader().storage_version() != Some(Version::V3_5) || store.consistent_index() == 0 {
         return Ok(false);
     }
-    let Some(snapshot) = wal::snap::load_newest(disk, &config.snap_path(), records)? else {
-        return Ok(false);
+    let newest = records.last().map_or(Index(0), |record| record.index);
+    let snapshot = wal::snap::load_newest(disk, &config.snap_path(), records)?;
+    let blob = match snapshot.filter(|snapshot| snapshot.index == newest && !snapshot.data.is_empty()) {
+        Some(snapshot) => snapshot.data,
+        // The log is there from its beginning, and so are all conf changes.
+        None if newest == Index(0) => store::v2::encode(&Members::default()),
+        None => return Ok(false),
     };
-    if snapshot.data.is_empty() {
-        return Ok(false);
-    }
-    store.seed_members(&snapshot.data)?;
+    store.seed_members(&blob)?;
     Ok(true)
 }
 
@@ -426,7 +444,8 @@ fn is_v2_request(entry: &Entry) -> bool {
             .map_or(true, |request| request.header.is_none() && request.id == 0)
 }
 
-fn conf_state(store: &Store) -> ConfState {
+/// The store's membership in raft's words.
+pub(crate) fn conf_state(store: &Store) -> ConfState {
     let state = store.members().conf_state();
     let ids = |list: Vec<u64>| list.into_iter().map(MemberId).collect();
     ConfState { voters: ids(state.voters), learners: ids(state.learners), ..ConfState::default() }
@@ -508,5 +527,71 @@ mod tests {
         assert_eq!(format!("{:x}", cluster_id(&members)), "5b69c23afe278758");
         let added = member_id(&["http://127.0.0.1:61999".into()], "", Some(1_795_311_160));
         assert_eq!(format!("{added:x}"), "f5cd627e05132a6d");
+    }
+
+    fn fresh() -> Config {
+        Config {
+            data_dir: "/var/lib/etcd".into(),
+            advertise_peer_urls: vec![crate::config::Url::plain("localhost", 2380)],
+            ..config("default=http://localhost:2380", "etcd-cluster")
+        }
+    }
+
+    fn start(disk: &disk::MemDisk) -> Booted {
+        boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh()).unwrap()
+    }
+
+    #[test]
+    fn a_log_is_not_lost_with_the_directories_above_it() {
+        for seed in 0..50 {
+            let disk = disk::MemDisk::new(seed);
+            drop(start(&disk));
+            assert!(Wal::exists(&disk.crash(seed), &fresh().wal_path()), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn members_of_an_etcd_3_5_that_took_no_snapshot_are_read_from_the_log() {
+        let disk = disk::MemDisk::new(0);
+        let mut booted = start(&disk);
+        let learner = store::Member {
+            id: 5,
+            peer_urls: vec!["http://localhost:2480".into()],
+            is_learner: true,
+            ..Default::default()
+        };
+        let stale = learner.to_json();
+        let added = store::ConfChangeContext { member: learner, is_promote: false };
+        let promoted = store::ConfChangeContext {
+            member: store::Member { id: 5, ..Default::default() },
+            is_promote: true,
+        };
+        let changes = [
+            (::raft::ConfChangeKind::AddLearnerNode, added.to_json()),
+            (::raft::ConfChangeKind::AddNode, promoted.to_json()),
+        ];
+        let mut entries = booted.restored.entries.clone();
+        for (kind, context) in changes {
+            let index = Index(entries.len() as u64 + 1);
+            let change = ::raft::ConfChange { id: 0, kind, node_id: MemberId(5), context: context.into() };
+            let data = codec::encode_conf_change(&change);
+            entries.push(Entry { term: Term(1), index, kind: EntryKind::ConfChange, data });
+        }
+        booted.wal.append(None, &entries[1..]).unwrap();
+        booted.wal.sync().unwrap();
+        for entry in &entries {
+            let change = raftpb::ConfChange::decode(entry.data.clone()).unwrap();
+            booted.store.apply_conf_change(entry.index.0, 1, &change).result.unwrap();
+        }
+        booted.store.commit().unwrap();
+        let mut backend = booted.store.into_backend();
+        // As 3.5.1 leaves it: the record of the learner, never overwritten.
+        backend.put(Bucket::Members, "5".into(), stale.into());
+        backend.commit().unwrap();
+        drop((backend, booted.wal));
+
+        let again = start(&disk);
+        assert!(!again.store.members().list[&5].is_learner);
+        assert_eq!(again.restored.conf_state.voters.len(), 2);
     }
 }
