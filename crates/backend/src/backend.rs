@@ -74,6 +74,11 @@ impl Backend {
         self.active.ops()
     }
 
+    /// Bytes put since the last seal, keys and values.
+    pub fn pending_bytes(&self) -> usize {
+        self.active.bytes()
+    }
+
     /// Closes the active layer and starts a new one. False when nothing is pending or the layer sealed before is not
     /// committed yet: the active one then goes on growing.
     pub fn seal(&mut self) -> bool {

@@ -20,6 +20,7 @@ pub(crate) struct Layer {
     revisions: RwLock<Revisions>,
     others: RwLock<[BTreeMap<Bytes, Option<Bytes>>; Bucket::ALL.len()]>,
     ops: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 /// The `key` bucket: revisions rise, so a put is a push and a look-up a binary search.
@@ -61,6 +62,7 @@ impl Revisions {
 impl Layer {
     pub(crate) fn put(&self, bucket: Bucket, key: Bytes, value: Bytes) {
         self.ops.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(key.len() + value.len(), Ordering::Relaxed);
         match bucket {
             Bucket::Key => self.revisions.write().put(key, value),
             _ => drop(self.others.write()[bucket.slot()].insert(key, Some(value))),
@@ -108,6 +110,11 @@ impl Layer {
     /// Number of puts and deletes so far.
     pub(crate) fn ops(&self) -> usize {
         self.ops.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the keys and values put so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Everything the file must be told about one bucket, in key order; puts of revisions come before their deletes.

@@ -339,11 +339,7 @@ fn assemble(
         batch_limit: config.commit_ops_max(),
         warn_after: config.warning_apply_duration,
         compaction: (config.compaction_batch(), config.compaction_sleep_interval),
-        state: apply::State::new(
-            restored.applied,
-            ::raft::Term(store.consistent_term()),
-            restored.conf_state.clone(),
-        ),
+        state: apply::State::new(restored.applied, ::raft::Term(store.consistent_term())),
         store,
     };
     let wal_thread = wal::WalThread {

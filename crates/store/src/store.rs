@@ -133,6 +133,12 @@ impl Store {
         self.backend.pending_ops()
     }
 
+    /// Bytes put that no seal has closed yet: a few large values fill memory too.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.backend.pending_bytes()
+    }
+
     /// Closes the pending changes, together with the consistent index they belong to, for the commit thread. False if
     /// there was nothing to close or the commit before is still running.
     pub fn seal(&mut self) -> bool {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::raft::{ConfState, Entry, EntryKind, Index, SoftState, Term};
+use ::raft::{Entry, EntryKind, Index, SoftState, Term};
 use node::Input;
 use prost::Message as _;
 use proto::raftpb;
@@ -23,6 +23,8 @@ use crate::waiters::{Answer, Batch, Waiters, request_id};
 
 /// Operations in the write buffer above which apply waits for the running commit (times the batch limit).
 const BUFFER_FACTOR_MAX: usize = 10;
+/// Bytes in the write buffer that count as the batch limit, however few operations they are.
+const BUFFER_BYTES: usize = 32 << 20;
 /// Pause between two steps of a compaction unless another one is configured.
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
 
@@ -35,16 +37,14 @@ pub enum Job {
     Entries(Vec<Entry>),
     /// Role, leader or term changed.
     Leadership(SoftState),
-    /// Raft's membership after a change.
-    ConfState(ConfState),
     /// The store is to be replaced by this snapshot.
     Restore(::raft::Snapshot),
     /// A disk snapshot is wanted.
     SnapshotDue,
     /// The batch interval is over: hand the write buffer to the commit thread.
     CommitTick,
-    /// The commit thread has finished.
-    Committed,
+    /// The commit thread has finished with the write buffer sealed under this number, and all before it.
+    Committed(u64),
     /// Bounded work for somebody who asks.
     Task(Task),
     /// Commit and end the thread.
@@ -91,23 +91,32 @@ pub struct State {
     /// Last applied entry.
     index: Index,
     term: Term,
-    /// Raft's membership.
-    conf_state: ConfState,
-    /// This member leads.
-    leads: bool,
+    /// The term this member leads in, if it leads.
+    leads: Option<Term>,
     armed: bool,
-    committing: bool,
+    /// Write buffers sealed so far, and how many of them are known to be in the file.
+    sealed: u64,
+    committed: u64,
     /// When the next step of a compaction is due.
     next_step: Option<Instant>,
-    /// A snapshot that may be saved once the buffer that holds its index is committed.
-    snapshot: Option<::raft::Snapshot>,
-    snapshot_sealed: bool,
+    /// A snapshot that may be saved once the file holds all that it covers.
+    snapshot: Option<Waiting>,
+}
+
+/// A snapshot and the number of the write buffer that ends with it, once that is sealed.
+struct Waiting {
+    snapshot: ::raft::Snapshot,
+    sealed: Option<u64>,
 }
 
 impl State {
     /// As restored from disk.
-    pub fn new(index: Index, term: Term, conf_state: ConfState) -> State {
-        State { index, term, conf_state, ..State::default() }
+    pub fn new(index: Index, term: Term) -> State {
+        State { index, term, ..State::default() }
+    }
+
+    fn is_committing(&self) -> bool {
+        self.committed < self.sealed
     }
 }
 
@@ -163,35 +172,47 @@ impl Apply {
 
     /// Keeps the write buffer moving: arms the interval, seals when it is full, waits when it is far too full.
     fn hand_over(&mut self) {
-        let pending = self.store.pending_ops();
-        if pending >= self.batch_limit || (self.state.snapshot.is_some() && !self.state.snapshot_sealed) {
+        let (ops, bytes) = (self.store.pending_ops(), self.store.pending_bytes());
+        let fills = |times: usize| {
+            ops >= self.batch_limit.saturating_mul(times) || bytes >= BUFFER_BYTES.saturating_mul(times)
+        };
+        let (full, overfull) = (fills(1), fills(BUFFER_FACTOR_MAX));
+        if full || self.state.snapshot.as_ref().is_some_and(|waiting| waiting.sealed.is_none()) {
             self.seal();
-        } else if pending > 0 && !self.state.armed && !self.state.committing {
+        } else if ops > 0 && !self.state.armed && !self.state.is_committing() {
             self.state.armed = true;
             let _ = self.commit.push(commit::Job::Arm);
         }
-        if pending >= self.batch_limit.saturating_mul(BUFFER_FACTOR_MAX)
-            && let Err(error) = self.store.commit()
-        {
+        if overfull && let Err(error) = self.store.commit() {
             super::fatal("failed to commit to the backend", &error);
         }
+        self.save_snapshot();
     }
 
     fn seal(&mut self) {
         if self.store.seal() {
-            self.state.committing = true;
-            self.state.snapshot_sealed = self.state.snapshot.is_some();
-            let _ = self.commit.push(commit::Job::Sealed);
+            self.state.sealed += 1;
+            let _ = self.commit.push(commit::Job::Sealed(self.state.sealed));
+        } else if self.store.pending_ops() > 0 || self.state.is_committing() {
+            return;
+        }
+        if let Some(waiting) = &mut self.state.snapshot {
+            waiting.sealed.get_or_insert(self.state.sealed);
+        }
+    }
+
+    /// Passes a waiting snapshot on if the file holds all that it covers: a start from its record relies on that.
+    fn save_snapshot(&mut self) {
+        let committed = self.state.committed;
+        let ripe = |waiting: &mut Waiting| waiting.sealed.is_some_and(|sealed| sealed <= committed);
+        if let Some(waiting) = self.state.snapshot.take_if(ripe) {
+            let _ = self.wal.push(wal::Job::Snapshot(waiting.snapshot));
         }
     }
 
     fn other(&mut self, job: Job) {
         match job {
             Job::Leadership(soft) => self.leadership(soft),
-            Job::ConfState(conf_state) => {
-                self.store.set_conf_state(stored(&conf_state));
-                self.state.conf_state = conf_state;
-            }
             Job::Restore(_) => {
                 super::fatal("received a snapshot", &"this member does not take snapshots from peers yet");
             }
@@ -200,7 +221,7 @@ impl Apply {
                 self.state.armed = false;
                 self.seal();
             }
-            Job::Committed => self.committed(),
+            Job::Committed(sealed) => self.state.committed = sealed,
             Job::Task(task) => {
                 task(&mut self.store);
             }
@@ -209,8 +230,8 @@ impl Apply {
     }
 
     fn leadership(&mut self, soft: SoftState) {
-        let leads = soft.role == ::raft::Role::Leader;
-        if self.state.leads && !leads {
+        let leads = (soft.role == ::raft::Role::Leader).then_some(soft.term);
+        if self.state.leads.is_some() && leads.is_none() {
             self.leases.demote();
         }
         self.state.leads = leads;
@@ -218,23 +239,14 @@ impl Apply {
 
     fn begin_snapshot(&mut self) {
         if self.state.snapshot.is_none() {
-            self.state.snapshot = Some(::raft::Snapshot {
+            let snapshot = ::raft::Snapshot {
                 index: self.state.index,
                 term: self.state.term,
-                conf_state: self.state.conf_state.clone(),
+                // Raft's own may be behind: it hears of a change after it was applied here.
+                conf_state: crate::bootstrap::conf_state(&self.store),
                 data: self.store.snapshot_data(),
-            });
-            self.state.snapshot_sealed = false;
-        }
-    }
-
-    fn committed(&mut self) {
-        self.state.committing = false;
-        if self.state.snapshot_sealed {
-            self.state.snapshot_sealed = false;
-            if let Some(snapshot) = self.state.snapshot.take() {
-                let _ = self.wal.push(wal::Job::Snapshot(snapshot));
-            }
+            };
+            self.state.snapshot = Some(Waiting { snapshot, sealed: None });
         }
     }
 
@@ -286,7 +298,7 @@ impl Apply {
         }
         if outcome.is_leader_start {
             self.applied.leader_started(entry.term.0);
-            if self.state.leads {
+            if self.state.leads == Some(entry.term) {
                 self.leases.promote(&self.store.reader());
             }
         }
@@ -348,17 +360,5 @@ impl Apply {
         if let Err(error) = self.store.commit() {
             super::fatal("failed to commit to the backend", &error);
         }
-    }
-}
-
-/// Raft's membership in the store's words.
-fn stored(state: &ConfState) -> store::ConfState {
-    let ids = |list: &[::raft::MemberId]| list.iter().map(|id| id.0).collect();
-    store::ConfState {
-        voters: ids(&state.voters),
-        learners: ids(&state.learners),
-        voters_outgoing: ids(&state.voters_outgoing),
-        learners_next: ids(&state.learners_next),
-        auto_leave: state.auto_leave,
     }
 }

@@ -10,8 +10,8 @@ use super::mailbox::{Receiver, Sender};
 pub enum Job {
     /// Something waits in the write buffer: tell apply when the interval is over.
     Arm,
-    /// A buffer is sealed: write it.
-    Sealed,
+    /// The buffer of this number is sealed: write it.
+    Sealed(u64),
     /// End the thread.
     Stop,
 }
@@ -30,13 +30,13 @@ pub fn run(
         for job in taken.drain(..) {
             match job {
                 Job::Arm => due = Some(due.unwrap_or_else(|| Instant::now() + interval)),
-                Job::Sealed => {
+                Job::Sealed(number) => {
                     let start = Instant::now();
                     if let Err(error) = committer.commit_sealed() {
                         super::fatal("failed to commit to the backend", &error);
                     }
                     crate::stats::BACKEND_COMMIT.took(start.elapsed());
-                    let _ = apply.push(apply::Job::Committed);
+                    let _ = apply.push(apply::Job::Committed(number));
                 }
                 Job::Stop => return,
             }

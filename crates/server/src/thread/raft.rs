@@ -128,9 +128,6 @@ impl Raft {
             self.leadership.publish(state);
             let _ = self.apply.push(apply::Job::Leadership(state));
         }
-        if let Some(conf_state) = output.conf_state {
-            let _ = self.apply.push(apply::Job::ConfState(conf_state));
-        }
         if let Some(snapshot) = output.restore {
             let _ = self.apply.push(apply::Job::Restore(snapshot));
         }
