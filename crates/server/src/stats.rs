@@ -224,8 +224,11 @@ pub fn client_request(path: &str, version: &str) {
     }
 }
 
-/// Results of health checks by path and name: (good, bad, last was good).
-pub static HEALTH_CHECKS: Mutex<Vec<((String, String), (u64, u64, bool))>> = Mutex::new(Vec::new());
+/// A check by path and name, and its results: (good, bad, last was good).
+type HealthCheck = ((String, String), (u64, u64, bool));
+
+/// Results of health checks.
+pub static HEALTH_CHECKS: Mutex<Vec<HealthCheck>> = Mutex::new(Vec::new());
 
 /// A check of `/livez` or `/readyz` was run.
 pub fn health_check(kind: &str, name: &str, good: bool) {

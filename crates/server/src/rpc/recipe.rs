@@ -52,10 +52,12 @@ where
     }
 }
 
+type Streaming = std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+
 /// The same for a streaming handler.
 pub fn as_client_stream<Q, W>(
     handler: impl FnOnce(Call, Q, Sink) -> W,
-) -> impl FnOnce(Call, Q, Sink) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>
+) -> impl FnOnce(Call, Q, Sink) -> Streaming
 where
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
