@@ -209,11 +209,7 @@ fn create(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
     store.commit()?;
     let metadata = codec::encode_metadata(MemberId(member_id), cluster_id);
     let mut wal = Wal::create(disk.clone(), &config.wal_path(), &metadata, wal::Options::default())?;
-    let entries = seed_entries(&initial);
-    let commit = Index(entries.len() as u64);
-    let hard_state = HardState { term: Term(1), vote: MemberId::NONE, commit };
-    wal.append(Some(&hard_state), &entries)?;
-    wal.sync()?;
+    let (hard_state, entries) = seed(&mut wal, &initial)?;
     let restored = Restored { hard_state, entries, ..Restored::default() };
     Ok(Booted {
         member_id,
@@ -253,6 +249,18 @@ pub fn initial_members(config: &Config) -> Result<Vec<store::Member>, Error> {
     }
     members.sort_by_key(|m| m.id);
     Ok(members)
+}
+
+/// The initial members, of which the one that the log belongs to must be one.
+fn initial_members_with(config: &Config, member_id: u64) -> Result<Vec<store::Member>, Error> {
+    let initial = initial_members(config)?;
+    if initial.iter().any(|member| member.id == member_id) {
+        return Ok(initial);
+    }
+    Err(Error::Config(format!(
+        "the log of member {member_id:x} is empty and --initial-cluster does not name that member: \
+         start with the flags of the first start, or remove the data directory"
+    )))
 }
 
 fn check_advertised(config: &Config, own: &store::Member) -> Result<(), Error> {
@@ -300,6 +308,16 @@ pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
+/// Makes the first entries durable; with them they are committed (formats 6.6 b).
+fn seed(wal: &mut Wal, initial: &[store::Member]) -> Result<(HardState, Vec<Entry>), Error> {
+    let entries = seed_entries(initial);
+    let commit = Index(entries.len() as u64);
+    let hard_state = HardState { term: Term(1), vote: MemberId::NONE, commit };
+    wal.append(Some(&hard_state), &entries)?;
+    wal.sync()?;
+    Ok((hard_state, entries))
+}
+
 /// Entries 1..n of term 1 that add the initial members: identical on all of them (formats 6.6 b).
 fn seed_entries(members: &[store::Member]) -> Vec<Entry> {
     let entry = |(at, member): (usize, &store::Member)| {
@@ -334,6 +352,10 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
     let seeded = seed_from_v2(disk.as_ref(), config, &mut store, &records)?;
     let mut entries = replay.entries;
     let mut hard_state = replay.hard_state;
+    if entries.is_empty() && hard_state == HardState::default() && newest.index == Index(0) {
+        // The first start ended between creating the log and seeding it.
+        (hard_state, entries) = seed(&mut wal, &initial_members_with(config, member_id)?)?;
+    }
     if seeded {
         roll_forward(&mut store, &entries)?;
     }
@@ -548,6 +570,22 @@ mod tests {
             drop(start(&disk));
             assert!(Wal::exists(&disk.crash(seed), &fresh().wal_path()), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_first_start_cut_off_at_any_write_or_sync_is_made_up_for() {
+        let mut op = 0;
+        loop {
+            op += 1;
+            let disk = disk::MemDisk::new(op);
+            disk.crash_at_op(op);
+            if boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh()).is_ok() {
+                break;
+            }
+            let again = start(&disk.crash(op));
+            assert!(!again.restored.entries.is_empty(), "cut off at change {op}: nobody can be elected");
+        }
+        assert!(op > 10, "only {op} changes");
     }
 
     #[test]
