@@ -136,6 +136,13 @@ impl Member {
 
     /// As [`Member::propose`], for a request that is already encoded.
     pub async fn propose_bytes(&self, who: &Who, field: Field, request: &[u8]) -> Result<Response, Status> {
+        let start = std::time::Instant::now();
+        let result = self.propose_once(who, field, request).await;
+        crate::stats::requested(crate::stats::operation_name(field as u32), start, result.is_ok());
+        result
+    }
+
+    async fn propose_once(&self, who: &Who, field: Field, request: &[u8]) -> Result<Response, Status> {
         self.check_apply_gap(field)?;
         let id = self.ids.next();
         let data = encode_request(id, who, field, request);
@@ -282,7 +289,7 @@ impl Member {
         tokio::select! {
             answer = ticket.wait() => answer.ok_or(error::STOPPED),
             () = tokio::time::sleep(self.request_timeout) => {
-                crate::stats::PROPOSALS_FAILED.fetch_add(1, Ordering::Relaxed);
+                crate::stats::METRICS.etcd_server_proposals_failed_total.inc();
                 Err(self.timed_out(start))
             }
             () = self.stopping() => Err(error::STOPPED),
@@ -328,7 +335,7 @@ impl Drop for Defragmenting {
 }
 
 fn refused(why: ProposalError) -> Status {
-    crate::stats::PROPOSALS_FAILED.fetch_add(1, Ordering::Relaxed);
+    crate::stats::METRICS.etcd_server_proposals_failed_total.inc();
     match why {
         ProposalError::Dropped => error::PROPOSAL_DROPPED,
         ProposalError::NoLeader => error::DEADLINE,
@@ -413,13 +420,13 @@ impl ReadRounds {
                     _ => tokio::time::sleep(Duration::from_millis(20)).await,
                 },
                 () = tokio::time::sleep(READ_RETRY) => {
-                    crate::stats::SLOW_READ_INDEXES.fetch_add(1, Ordering::Relaxed);
+                    crate::stats::METRICS.etcd_server_slow_read_indexes_total.inc();
                 }
                 () = changed(&mut changes, leader) => return Err(error::LEADER_CHANGED),
                 () = member.stopping() => return Err(error::STOPPED),
             }
         }
-        crate::stats::READ_INDEXES_FAILED.fetch_add(1, Ordering::Relaxed);
+        crate::stats::METRICS.etcd_server_read_indexes_failed_total.inc();
         Err(error::TIMEOUT)
     }
 }

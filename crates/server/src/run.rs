@@ -63,6 +63,7 @@ impl Running {
         let config = Arc::new(config);
         let listeners = Listeners::bind(&config)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        crate::stats::prepare(config.metrics == crate::config::Metrics::Extensive);
         let start = SystemTime::now();
         let booted = bootstrap::boot(&disk, &config)?;
         log_boot(&config, &booted, start);
@@ -279,6 +280,15 @@ fn log_boot(config: &Config, booted: &Booted, start: SystemTime) {
 }
 
 /// Creates the owner threads and the handle that everybody else works with.
+/// Keys that exist now.
+fn keys(reader: &store::StoreReader) -> i64 {
+    let all = mvcc::RangeQuery {
+        count_only: true,
+        ..mvcc::RangeQuery::range(bytes::Bytes::from_static(b"\0"), bytes::Bytes::from_static(b"\0"))
+    };
+    reader.kv().range(&all).map_or(0, |found| found.count)
+}
+
 fn assemble(
     config: &Arc<Config>,
     disk: Arc<dyn Disk>,
@@ -288,6 +298,7 @@ fn assemble(
     removed: &Arc<tokio::sync::Notify>,
 ) -> Result<(Arc<Member>, Threads), StartError> {
     let reader = booted.store.reader();
+    crate::stats::METRICS.etcd_debugging_mvcc_keys_total.set_int(keys(&reader));
     let (hub, watch_thread) = task::watch::Hub::start(reader.kv().clone())?;
     let leases = task::lease::Leases::new(
         ClockOptions {

@@ -1,277 +1,164 @@
-//! Plain counters and histograms of the server room; `http/metrics` names them for the outside.
+//! What the server room counts while it works, into the one [`Metrics`] of the process. What is a state rather than a
+//! count is filled in by `http/metrics` when the page is asked for.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use prost::Message as _;
 
 use crate::log;
+use crate::metrics::{CODES, Counter, Histogram, METHODS, Metrics};
 
-/// Counts what happened.
-pub type Counter = AtomicU64;
+/// The metrics of this process.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
-/// Most buckets a histogram has.
-const BUCKETS_MAX: usize = 24;
-
-/// A histogram whose bucket bounds double.
-pub struct Histogram {
-    start: f64,
-    len: usize,
-    buckets: [AtomicU64; BUCKETS_MAX],
-    count: AtomicU64,
-    /// Sum of what was observed, as bits of an f64.
-    sum: AtomicU64,
+/// The counters of one RPC, kept so that counting needs no look-up by label.
+struct Method {
+    stream: bool,
+    started: Arc<Counter>,
+    received: Arc<Counter>,
+    sent: Arc<Counter>,
+    handled: [Arc<Counter>; CODES.len()],
+    /// Only with `--metrics=extensive`.
+    took: Option<Arc<Histogram>>,
 }
 
-/// A histogram as shown: upper bounds with cumulated counts, then count and sum.
-pub struct Shown {
-    /// (upper bound, observations up to it).
-    pub buckets: Vec<(f64, u64)>,
-    /// Observations.
-    pub count: u64,
-    /// Their sum.
-    pub sum: f64,
-}
+static EXTENSIVE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-impl Histogram {
-    /// `len` buckets, the first up to `start`, each twice the one before.
-    pub const fn doubling(start: f64, len: usize) -> Histogram {
-        Histogram {
-            start,
-            len,
-            buckets: [const { AtomicU64::new(0) }; BUCKETS_MAX],
-            count: AtomicU64::new(0),
-            sum: AtomicU64::new(0),
-        }
-    }
-
-    /// Notes a value.
-    pub fn observe(&self, value: f64) {
-        let mut bound = self.start;
-        for bucket in &self.buckets[..self.len] {
-            if value <= bound {
-                bucket.fetch_add(1, Relaxed);
-                break;
-            }
-            bound *= 2.0;
-        }
-        self.count.fetch_add(1, Relaxed);
-        // The closure always gives a value.
-        let _ =
-            self.sum.fetch_update(Relaxed, Relaxed, |bits| Some((f64::from_bits(bits) + value).to_bits()));
-    }
-
-    /// Notes how long something took, in seconds.
-    pub fn took(&self, took: Duration) {
-        self.observe(took.as_secs_f64());
-    }
-
-    /// The present state.
-    pub fn show(&self) -> Shown {
-        let (mut bound, mut up_to) = (self.start, 0);
-        let mut buckets = Vec::with_capacity(self.len);
-        for bucket in &self.buckets[..self.len] {
-            up_to += bucket.load(Relaxed);
-            buckets.push((bound, up_to));
-            bound *= 2.0;
-        }
-        Shown { buckets, count: self.count.load(Relaxed), sum: f64::from_bits(self.sum.load(Relaxed)) }
-    }
-}
-
-macro_rules! statics {
-    ($($(#[$doc:meta])* $name:ident: $kind:ty = $value:expr;)*) => { $($(#[$doc])* pub static $name: $kind = $value;)* };
-}
-
-statics! {
-    /// Proposals that failed here.
-    PROPOSALS_FAILED: Counter = Counter::new(0);
-    /// Read rounds that took too long and were asked again.
-    SLOW_READ_INDEXES: Counter = Counter::new(0);
-    /// Read rounds that failed.
-    READ_INDEXES_FAILED: Counter = Counter::new(0);
-    /// Entries that took too long.
-    SLOW_APPLIES: Counter = Counter::new(0);
-    /// `/health` said yes.
-    HEALTH_SUCCESS: Counter = Counter::new(0);
-    /// `/health` said no.
-    HEALTH_FAILURES: Counter = Counter::new(0);
-    /// Leases granted.
-    LEASES_GRANTED: Counter = Counter::new(0);
-    /// Leases revoked.
-    LEASES_REVOKED: Counter = Counter::new(0);
-    /// Leases renewed.
-    LEASES_RENEWED: Counter = Counter::new(0);
-    /// Leases that ended by themselves.
-    LEASES_EXPIRED: Counter = Counter::new(0);
-    /// TTLs of granted leases.
-    LEASE_TTLS: Histogram = Histogram::doubling(1.0, 24);
-    /// Events for watchers.
-    EVENTS: Counter = Counter::new(0);
-    /// Events not yet sent.
-    EVENTS_PENDING: AtomicI64 = AtomicI64::new(0);
-    /// Watchers behind the store.
-    SLOW_WATCHERS: AtomicI64 = AtomicI64::new(0);
-    /// Open watch streams.
-    WATCH_STREAMS: AtomicI64 = AtomicI64::new(0);
-    /// Watchers.
-    WATCHERS: AtomicI64 = AtomicI64::new(0);
-    /// Ranges served.
-    RANGES: Counter = Counter::new(0);
-    /// Puts applied.
-    PUTS: Counter = Counter::new(0);
-    /// Deletes applied.
-    DELETES: Counter = Counter::new(0);
-    /// Txns of several operations applied.
-    TXNS: Counter = Counter::new(0);
-    /// Bytes put.
-    PUT_BYTES: Counter = Counter::new(0);
-    /// Bytes appended to the WAL.
-    WAL_BYTES: Counter = Counter::new(0);
-    /// WAL syncs.
-    WAL_FSYNC: Histogram = Histogram::doubling(0.001, 14);
-    /// WAL appends.
-    WAL_WRITE: Histogram = Histogram::doubling(0.001, 14);
-    /// Backend commits.
-    BACKEND_COMMIT: Histogram = Histogram::doubling(0.001, 14);
-    /// Defragmentations.
-    DEFRAG: Histogram = Histogram::doubling(0.1, 13);
-    /// Client snapshots.
-    SNAPSHOT: Histogram = Histogram::doubling(0.01, 17);
-    /// Whole-store hashes.
-    HASH: Histogram = Histogram::doubling(0.01, 15);
-    /// Hashes by revision.
-    HASH_REV: Histogram = Histogram::doubling(0.01, 15);
-    /// `.snap` files written.
-    SNAP_SAVE: Histogram = Histogram::doubling(0.001, 14);
-    /// Ranges that succeeded.
-    RANGE_GOOD: Histogram = Histogram::doubling(0.0001, 20);
-    /// Ranges that failed.
-    RANGE_BAD: Histogram = Histogram::doubling(0.0001, 20);
-    /// Entries applied.
-    APPLY: Histogram = Histogram::doubling(0.0001, 20);
-    /// Bytes of gRPC messages received.
-    RECEIVED_BYTES: Counter = Counter::new(0);
-    /// Bytes of gRPC messages sent.
-    SENT_BYTES: Counter = Counter::new(0);
-}
-
-/// Number of gRPC codes.
-const CODES: usize = 17;
-
-/// What was counted for one RPC.
-pub struct Method {
-    /// `unary`, `server_stream` or `bidi_stream`.
-    pub kind: &'static str,
-    /// `/package.Service/Method`.
-    pub path: &'static str,
-    /// Calls.
-    pub started: Counter,
-    /// Calls by code.
-    pub handled: [Counter; CODES],
-}
-
-static METHODS: LazyLock<HashMap<&'static str, Method>> = LazyLock::new(|| {
-    let method = |&path: &&'static str| {
-        let kind = match path.rsplit('/').next() {
-            Some("RangeStream" | "Snapshot" | "Observe") => "server_stream",
-            Some("Watch") if path.starts_with("/grpc.") => "server_stream",
-            Some("Watch" | "LeaseKeepAlive") => "bidi_stream",
-            _ => "unary",
+/// By path. Lock and election calls count as unary ones from their first call on, as in Go.
+static CALLS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
+    let method = |service: &str, name: &str, kind: &str, took: bool| {
+        let labels = [name, service, kind];
+        let calls = Method {
+            stream: kind != "unary",
+            started: METRICS.grpc_server_started_total.with(&labels),
+            received: METRICS.grpc_server_msg_received_total.with(&labels),
+            sent: METRICS.grpc_server_msg_sent_total.with(&labels),
+            handled: CODES.map(|code| METRICS.grpc_server_handled_total.with(&[code, name, service, kind])),
+            took: took.then(|| METRICS.grpc_server_handling_seconds.with(&labels)),
         };
-        (path, Method { kind, path, started: Counter::new(0), handled: [const { Counter::new(0) }; CODES] })
+        (format!("/{service}/{name}"), calls)
     };
-    crate::rpc::PATHS.iter().map(method).collect()
+    let extensive = EXTENSIVE.load(std::sync::atomic::Ordering::Relaxed);
+    METHODS.iter().map(|m| method(m.service, m.name, m.kind, extensive)).collect()
 });
 
-/// Every RPC in the order of its path.
-pub fn methods() -> Vec<&'static Method> {
-    let mut all: Vec<&'static Method> = METHODS.values().collect();
-    all.sort_by_key(|m| m.path);
-    all
+/// Before the first call: every RPC and code gets its line, with `extensive` its times, too.
+pub fn prepare(extensive: bool) {
+    EXTENSIVE.store(extensive, std::sync::atomic::Ordering::Relaxed);
+    LazyLock::force(&CALLS);
+    for success in ["true", "false"] {
+        METRICS.etcd_server_range_duration_seconds.with(&[success]);
+    }
 }
+
+/// A call under way.
+#[derive(Clone, Copy)]
+pub struct Started(Option<&'static Method>, Instant);
 
 /// A call has come in.
-pub fn started(path: &str) {
-    if let Some(method) = METHODS.get(path) {
-        method.started.fetch_add(1, Relaxed);
+pub fn started(path: &str) -> Started {
+    let method = CALLS.get(path);
+    if let Some(method) = method {
+        method.started.inc();
     }
+    Started(method, Instant::now())
 }
 
-/// A call has been answered.
-pub fn handled(path: &str, code: u8) {
-    if let Some(counter) = METHODS.get(path).and_then(|m| m.handled.get(usize::from(code))) {
-        counter.fetch_add(1, Relaxed);
+impl Started {
+    /// A message came.
+    pub fn received(self, len_bytes: usize) {
+        METRICS.etcd_network_client_grpc_received_bytes_total.add(len_bytes as u64);
+        if let Some(method) = self.0 {
+            method.received.inc();
+        }
+    }
+
+    /// A message was answered.
+    pub fn sent(self, len_bytes: usize) {
+        METRICS.etcd_network_client_grpc_sent_bytes_total.add(len_bytes as u64);
+        if let Some(method) = self.0 {
+            method.sent.inc();
+        }
+    }
+
+    /// Whether the answer is a stream.
+    pub fn is_stream(self) -> bool {
+        self.0.is_some_and(|method| method.stream)
+    }
+
+    /// The call has ended.
+    pub fn handled(self, code: u8) {
+        let Some(method) = self.0 else { return };
+        if let Some(counter) = method.handled.get(usize::from(code)) {
+            counter.inc();
+        }
+        if let Some(took) = &method.took {
+            took.observe_time(self.1.elapsed());
+        }
     }
 }
-
-/// Requests by gRPC service kind and client API version.
-pub static CLIENT_REQUESTS: Mutex<Vec<((bool, String), u64)>> = Mutex::new(Vec::new());
 
 /// Versions of clients told apart; more count as "unknown".
 const CLIENT_VERSIONS_MAX: usize = 32;
 
 /// A client called.
 pub fn client_request(path: &str, version: &str) {
-    let stream = METHODS.get(path).is_some_and(|m| m.kind != "unary");
-    let mut table = CLIENT_REQUESTS.lock();
-    if let Some((_, count)) = table.iter_mut().find(|((s, v), _)| *s == stream && v == version) {
-        *count += 1;
-    } else if table.len() < CLIENT_VERSIONS_MAX {
-        table.push(((stream, version.to_owned()), 1));
-    }
+    let stream = CALLS.get(path).is_some_and(|method| method.stream);
+    let kind = if stream { "stream" } else { "unary" };
+    let requests = &METRICS.etcd_server_client_requests_total;
+    requests.with_at_most(CLIENT_VERSIONS_MAX, &[version, kind], &["unknown", kind]).inc();
 }
-
-/// A check by path and name, and its results: (good, bad, last was good).
-type HealthCheck = ((String, String), (u64, u64, bool));
-
-/// Results of health checks.
-pub static HEALTH_CHECKS: Mutex<Vec<HealthCheck>> = Mutex::new(Vec::new());
 
 /// A check of `/livez` or `/readyz` was run.
 pub fn health_check(kind: &str, name: &str, good: bool) {
-    let mut table = HEALTH_CHECKS.lock();
-    let key = (kind.to_owned(), name.to_owned());
-    if !table.iter().any(|(k, _)| *k == key) {
-        table.push((key.clone(), (0, 0, good)));
-    }
-    if let Some((_, (goods, bads, last))) = table.iter_mut().find(|(k, _)| *k == key) {
-        *(if good { goods } else { bads }) += 1;
-        *last = good;
-    }
+    METRICS.etcd_server_healthcheck.with(&[name, kind]).set_bool(good);
+    let status = if good { "success" } else { "error" };
+    METRICS.etcd_server_healthchecks_total.with(&[name, status, kind]).inc();
 }
 
-/// A running measurement.
-#[derive(Clone, Copy)]
-pub struct Timer(Instant);
+/// `/health` was asked.
+pub fn health(good: bool) {
+    let counter =
+        if good { &METRICS.etcd_server_health_success } else { &METRICS.etcd_server_health_failures };
+    counter.inc();
+}
 
-impl Timer {
-    /// Starts now.
-    pub fn start() -> Timer {
-        Timer(Instant::now())
-    }
+fn yes_no(success: bool) -> &'static str {
+    if success { "true" } else { "false" }
 }
 
 /// A Range was served.
-pub fn ranged(timer: Timer, success: bool) {
-    RANGES.fetch_add(1, Relaxed);
-    (if success { &RANGE_GOOD } else { &RANGE_BAD }).took(timer.0.elapsed());
+pub fn ranged(start: Instant, success: bool) {
+    METRICS.etcd_mvcc_range_total.inc();
+    METRICS.etcd_server_range_duration_seconds.with(&[yes_no(success)]).observe_time(start.elapsed());
+    requested("Range", start, success);
+}
+
+/// A request to the cluster has been answered.
+pub fn requested(kind: &str, start: Instant, success: bool) {
+    METRICS.etcd_server_request_duration_seconds.with(&[yes_no(success), kind]).observe_time(start.elapsed());
 }
 
 /// The WAL was synced.
 pub fn wal_synced(took: Duration) {
     const WARN: Duration = Duration::from_secs(1);
-    WAL_FSYNC.took(took);
+    METRICS.etcd_disk_wal_fsync_duration_seconds.observe_time(took);
     if took > WARN {
         log::warning!("slow fdatasync", "took" = took, "expected-duration" = WARN);
     }
 }
 
+/// The backend was committed. Our commit is one pass: all of it is writing.
+pub fn committed(took: Duration) {
+    METRICS.etcd_disk_backend_commit_duration_seconds.observe_time(took);
+    METRICS.etcd_debugging_disk_backend_commit_write_duration_seconds.observe_time(took);
+}
+
 /// An entry took longer than it should.
 pub fn slow_apply(took: Duration, expected: Duration, entry: &raft::Entry) {
-    SLOW_APPLIES.fetch_add(1, Relaxed);
+    METRICS.etcd_server_slow_apply_total.inc();
     log::warning!(
         "apply request took too long",
         "took" = took,
@@ -298,44 +185,113 @@ pub fn slow_request(path: &str, took: Duration, remote: std::net::SocketAddr) {
     );
 }
 
-/// An answer to a write tells what it did.
-pub fn applied(response: &store::Response) {
-    match response {
-        store::Response::Put(_) => PUTS.fetch_add(1, Relaxed),
-        store::Response::DeleteRange(r) => DELETES.fetch_add(u64::try_from(r.deleted).unwrap_or(0), Relaxed),
-        store::Response::Txn(_) => TXNS.fetch_add(1, Relaxed),
-        _ => 0,
-    };
+/// A request was applied.
+pub fn applied(request: &[u8], outcome: &store::Outcome, took: Duration) {
+    if let Some(op) = operation(request) {
+        let labels = [op, yes_no(outcome.result.is_ok()), "v3"];
+        METRICS.etcd_server_apply_duration_seconds.with(&labels).observe_time(took);
+    }
+    if let Ok(store::Response::Txn(txn)) = &outcome.result
+        && txn.responses.len() > 1
+    {
+        METRICS.etcd_mvcc_txn_total.inc();
+    }
+    for event in outcome.events.iter().flat_map(|batch| &batch.events) {
+        changed(event);
+    }
+}
+
+fn changed(event: &mvcc::Event) {
+    let keys = &METRICS.etcd_debugging_mvcc_keys_total;
+    if event.kind == mvcc::EventKind::Delete {
+        METRICS.etcd_mvcc_delete_total.inc();
+        return keys.add(-1.0);
+    }
+    METRICS.etcd_mvcc_put_total.inc();
+    if event.create_revision == event.mod_revision {
+        keys.add(1.0);
+    }
+    let value_len = proto::mvccpb::KeyValue::decode(event.record.clone()).map_or(0, |kv| kv.value.len());
+    let put = i64::try_from(event.key.len() + value_len).unwrap_or(0);
+    METRICS.etcd_debugging_mvcc_total_put_size_in_bytes.add(put as f64);
+}
+
+/// Go's name for what an encoded `InternalRaftRequest` asks for: its first field that is neither header nor id.
+fn operation(mut request: &[u8]) -> Option<&'static str> {
+    use prost::encoding::{DecodeContext, decode_key, skip_field};
+    loop {
+        let (field, wire) = decode_key(&mut request).ok()?;
+        if let Some((_, name)) = OPERATIONS.iter().find(|(number, _)| *number == field) {
+            return Some(name);
+        }
+        skip_field(wire, field, &mut request, DecodeContext::default()).ok()?;
+    }
+}
+
+/// Go's name for a request of this field number.
+pub fn operation_name(field: u32) -> &'static str {
+    OPERATIONS.iter().find(|(number, _)| *number == field).map_or("Unknown", |(_, name)| *name)
+}
+
+/// Field numbers of `InternalRaftRequest`.
+const OPERATIONS: [(u32, &str); 28] = [
+    (4, "Put"),
+    (5, "DeleteRange"),
+    (6, "Txn"),
+    (7, "Compaction"),
+    (8, "LeaseGrant"),
+    (9, "LeaseRevoke"),
+    (10, "Alarm"),
+    (11, "LeaseCheckpoint"),
+    (1000, "AuthEnable"),
+    (1011, "AuthDisable"),
+    (1012, "Authenticate"),
+    (1013, "AuthStatus"),
+    (1100, "AuthUserAdd"),
+    (1101, "AuthUserDelete"),
+    (1102, "AuthUserGet"),
+    (1103, "AuthUserChangePassword"),
+    (1104, "AuthUserGrantRole"),
+    (1105, "AuthUserRevokeRole"),
+    (1106, "AuthUserList"),
+    (1107, "AuthRoleList"),
+    (1200, "AuthRoleAdd"),
+    (1201, "AuthRoleDelete"),
+    (1202, "AuthRoleGet"),
+    (1203, "AuthRoleGrantPermission"),
+    (1204, "AuthRoleRevokePermission"),
+    (1300, "ClusterVersionSet"),
+    (1301, "ClusterMemberAttrSet"),
+    (1302, "DowngradeInfoSet"),
+];
+
+/// A step of a compaction was taken; the whole began at `begun` and is over if `done`.
+pub fn compacted(step: Duration, begun: Instant, done: bool) {
+    let millis = |took: Duration| took.as_secs_f64() * 1000.0;
+    METRICS.etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds.observe(millis(step));
+    if done {
+        METRICS.etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds.observe(0.0);
+        METRICS
+            .etcd_debugging_mvcc_db_compaction_total_duration_milliseconds
+            .observe(millis(begun.elapsed()));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        METRICS.etcd_debugging_mvcc_db_compaction_last.set(now.map_or(0.0, |d| d.as_secs() as f64));
+    }
 }
 
 /// A lease was granted.
 pub fn lease_granted(ttl: i64) {
-    LEASES_GRANTED.fetch_add(1, Relaxed);
-    LEASE_TTLS.observe(ttl as f64);
+    METRICS.etcd_debugging_lease_granted_total.inc();
+    METRICS.etcd_debugging_lease_ttl_total.observe(ttl as f64);
 }
 
 /// What there is to watch.
 pub fn watching(stats: mvcc::watch::HubStats) {
     let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    WATCH_STREAMS.store(number(stats.streams), Relaxed);
-    WATCHERS.store(number(stats.watchers), Relaxed);
-    SLOW_WATCHERS.store(number(stats.lagging), Relaxed);
-    EVENTS_PENDING.store(number(stats.waiting), Relaxed);
-}
-
-/// `/health` was asked.
-pub fn health(good: bool) {
-    count(if good { &HEALTH_SUCCESS } else { &HEALTH_FAILURES });
-}
-
-/// Counts one.
-pub fn count(counter: &Counter) {
-    counter.fetch_add(1, Relaxed);
-}
-
-/// Counts several.
-pub fn add(counter: &Counter, many: usize) {
-    counter.fetch_add(many as u64, Relaxed);
+    METRICS.etcd_debugging_mvcc_watch_stream_total.set_int(number(stats.streams));
+    METRICS.etcd_debugging_mvcc_watcher_total.set_int(number(stats.watchers));
+    METRICS.etcd_debugging_mvcc_slow_watcher_total.set_int(number(stats.lagging));
+    METRICS.etcd_debugging_mvcc_pending_events_total.set_int(number(stats.waiting));
 }
 
 #[cfg(test)]
@@ -343,14 +299,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_histogram_cumulates_its_buckets() {
-        let histogram = Histogram::doubling(0.5, 3);
-        for value in [0.1, 0.5, 0.6, 1.9, 100.0] {
-            histogram.observe(value);
-        }
-        let shown = histogram.show();
-        assert_eq!(shown.buckets, [(0.5, 2), (1.0, 3), (2.0, 4)]);
-        assert_eq!(shown.count, 5);
-        assert!((shown.sum - 103.1).abs() < 1e-9);
+    fn an_entry_is_named_by_what_it_asks_for() {
+        use proto::etcdserverpb as pb;
+        let put = pb::InternalRaftRequest {
+            header: Some(pb::RequestHeader { id: 7, ..Default::default() }),
+            put: Some(pb::PutRequest::default()),
+            ..Default::default()
+        };
+        assert_eq!(operation(&put.encode_to_vec()), Some("Put"));
+        assert_eq!(operation(&[]), None);
+        assert_eq!(operation(b"\xff"), None);
     }
 }

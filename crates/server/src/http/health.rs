@@ -34,13 +34,17 @@ pub async fn answer(
         _ => return None,
     };
     let chosen: Vec<&'static str> = match rest {
-        None | Some("") => checks.to_vec(),
+        None => checks.to_vec(),
         Some(name) => vec![*checks.iter().find(|check| **check == name)?],
     };
     if method != Method::GET {
         return Some(method_not_allowed("GET"));
     }
-    let parameters = Parameters::parse(query);
+    let mut parameters = Parameters::parse(query);
+    if rest.is_some() {
+        // A check asked for by name is run.
+        parameters.exclude.clear();
+    }
     Some(match kind {
         "health" => health(member, &parameters).await,
         _ => run(member, kind, chosen, &parameters).await,
@@ -146,5 +150,6 @@ async fn run(
         return text_answer(StatusCode::SERVICE_UNAVAILABLE, format!("{lines}\n"));
     }
     let detail = if parameters.verbose { lines } else { String::new() };
-    typed(StatusCode::OK, TEXT, format!("{detail}ok\n"))
+    // Go sets "nosniff" on success, too.
+    text_answer(StatusCode::OK, format!("{detail}ok\n"))
 }

@@ -51,5 +51,5 @@ fn members(member: &Member, method: &Method) -> Response<Body> {
 
 fn probing() -> Response<Body> {
     let now = log::timestamp(SystemTime::now());
-    typed(StatusCode::OK, "application/json", format!("{{\"OK\":true,\"Now\":\"{now}\"}}\n"))
+    typed(StatusCode::OK, "text/plain; charset=utf-8", format!("{{\"OK\":true,\"Now\":\"{now}\"}}\n"))
 }

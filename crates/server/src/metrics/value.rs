@@ -141,6 +141,15 @@ impl<T> Family<T> {
         Arc::clone(self.members.write().entry(key).or_insert_with(|| Arc::new((self.make)())))
     }
 
+    /// The member of these label values where a client chooses them: one more than `members_max` is counted as `others`.
+    pub fn with_at_most(&self, members_max: usize, values: &[&str], others: &[&str]) -> Arc<T> {
+        let is_known = |values: &[&str]| self.members.read().keys().any(|key| key.iter().eq(values));
+        if self.members.read().len() < members_max || is_known(values) {
+            return self.with(values);
+        }
+        self.with(others)
+    }
+
     /// Drops every member, for gauges that name a state in a label.
     pub fn clear(&self) {
         self.members.write().clear();

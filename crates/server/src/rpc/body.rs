@@ -11,6 +11,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use super::error::Status;
+use crate::stats::Started;
 
 /// Chunks handed to the transport are about this long: two HTTP/2 frames of the usual size.
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -108,6 +109,7 @@ pub struct Stream {
     current: Option<Unary>,
     trailers: Option<HeaderMap>,
     done: bool,
+    counted: Started,
 }
 
 impl Body {
@@ -122,8 +124,8 @@ impl Body {
     }
 
     /// Messages from `source` until it closes (status OK) or yields a status.
-    pub fn stream(source: mpsc::Receiver<Result<Message, Status>>) -> Body {
-        Body::Stream(Stream { source, current: None, trailers: None, done: false })
+    pub fn stream(source: mpsc::Receiver<Result<Message, Status>>, counted: Started) -> Body {
+        Body::Stream(Stream { source, current: None, trailers: None, done: false, counted })
     }
 }
 
@@ -203,7 +205,10 @@ impl Stream {
             }
             match self.source.poll_recv(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(message))) => self.current = Some(Unary::new(message, false)),
+                Poll::Ready(Some(Ok(message))) => {
+                    self.counted.sent(message.len());
+                    self.current = Some(Unary::new(message, false));
+                }
                 Poll::Ready(Some(Err(status))) => {
                     self.source.close();
                     self.trailers = Some(trailers_of(&status));

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 
 use super::body::{Body, trailers_of};
 use super::error::{Code, Status};
+use crate::stats::Started;
 
 const HEADER_BYTES: usize = 5;
 
@@ -19,24 +20,26 @@ pub struct Messages {
     single: Bytes,
     limit_bytes: usize,
     ended: bool,
+    counted: Started,
 }
 
 impl Messages {
     /// Messages longer than `limit_bytes` are refused.
-    pub fn new(body: Incoming, limit_bytes: usize) -> Messages {
-        Messages { body, buffered: BytesMut::new(), single: Bytes::new(), limit_bytes, ended: false }
+    pub fn new(body: Incoming, limit_bytes: usize, counted: Started) -> Messages {
+        Messages { body, buffered: BytesMut::new(), single: Bytes::new(), limit_bytes, ended: false, counted }
     }
 
     /// The next message; `None` when the client has closed its side.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             if let Some(message) = self.take_message()? {
+                self.counted.received(message.len());
                 return Ok(Some(message));
             }
             if self.ended {
                 return match self.pending_len() {
                     0 => Ok(None),
-                    _ => Err(Status::fixed(Code::Internal, "unexpected EOF")),
+                    _ => Err(Status::fixed(Code::Unknown, "unexpected EOF")),
                 };
             }
             match self.body.frame().await {

@@ -67,7 +67,7 @@ async fn renew(member: &Member, id: i64) -> Result<i64, Status> {
     while Instant::now() < deadline {
         match member.leases.renew(id) {
             Renewal::Renewed { ttl } => {
-                crate::stats::count(&crate::stats::LEASES_RENEWED);
+                crate::stats::METRICS.etcd_debugging_lease_renewed_total.inc();
                 return Ok(ttl);
             }
             Renewal::NotFound => return Ok(0),

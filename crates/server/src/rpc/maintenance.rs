@@ -102,7 +102,7 @@ pub async fn defragment(call: Call, _: pb::DefragmentRequest) -> Result<pb::Defr
         "current-db-size-in-use" = log::size(member.store.size_in_use_bytes()),
         "took" = start.elapsed()
     );
-    crate::stats::DEFRAG.took(start.elapsed());
+    crate::stats::METRICS.etcd_disk_backend_defrag_duration_seconds.observe_time(start.elapsed());
     Ok(pb::DefragmentResponse { header: None })
 }
 
@@ -113,7 +113,7 @@ pub async fn hash(call: Call, _: pb::HashRequest) -> Result<pb::HashResponse, St
     let kv = call.member.store.kv().clone();
     let start = Instant::now();
     let hash = blocking(move || kv.hash()).await??;
-    crate::stats::HASH.took(start.elapsed());
+    crate::stats::METRICS.etcd_mvcc_hash_duration_seconds.observe_time(start.elapsed());
     Ok(pb::HashResponse { header: call.member.header(), hash })
 }
 
@@ -123,7 +123,7 @@ pub async fn hash_kv(call: Call, request: pb::HashKvRequest) -> Result<pb::HashK
     let kv = call.member.store.kv().clone();
     let start = Instant::now();
     let found = blocking(move || kv.hash_kv(request.revision)).await??;
-    crate::stats::HASH_REV.took(start.elapsed());
+    crate::stats::METRICS.etcd_mvcc_hash_rev_duration_seconds.observe_time(start.elapsed());
     let mut header = Some(pb::ResponseHeader { revision: found.revision, ..Default::default() });
     call.member.fill(&mut header);
     Ok(pb::HashKvResponse {
@@ -159,7 +159,7 @@ pub async fn snapshot(call: Call, _: pb::SnapshotRequest, sink: Sink) -> Result<
     );
     let (total, sent) = (source.len(), blocking(move || send_file(&source, &version, &sink)).await?);
     sent?;
-    crate::stats::SNAPSHOT.took(start.elapsed());
+    crate::stats::METRICS.etcd_disk_backend_snapshot_duration_seconds.observe_time(start.elapsed());
     log::info!(
         "successfully sent database snapshot to client",
         "total-bytes" = total,

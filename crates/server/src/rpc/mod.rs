@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::member::Member;
+use crate::stats::Started;
 use body::{Body, Message};
 use error::{Code, Status};
 use frame::Messages;
@@ -49,6 +50,8 @@ pub struct Call {
     pub headers: Arc<HeaderMap>,
     /// From `grpc-timeout`.
     pub deadline: Option<Instant>,
+    /// Counts it.
+    pub counted: Started,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
@@ -86,24 +89,30 @@ pub async fn serve(member: Arc<Member>, request: Request<Incoming>, remote: Sock
     let Some(handler) = route(path) else { return frame::refused(&unknown(path)) };
     let limit = message_limit(&member);
     let deadline = timeout.map(|t| Instant::now() + t.min(Duration::from_secs(86_400 * 365)));
-    crate::stats::started(path);
-    let call = Call { member: member.clone(), headers: Arc::new(parts.headers), deadline };
+    let counted = crate::stats::started(path);
+    let call = Call { member: member.clone(), headers: Arc::new(parts.headers), deadline, counted };
     if let Err(status) = intercept::admit(&call, path) {
+        counted.handled(status.code as u8);
         return frame::refused(&status);
     }
     let start = std::time::Instant::now();
     let warn_after = member.config.warning_unary_request_duration;
-    let work = handler(call, Messages::new(incoming, limit));
+    let work = handler(call, Messages::new(incoming, limit, counted));
     let response = match deadline {
         None => work.await,
+        Some(at) if at <= Instant::now() => frame::refused(&error::DEADLINE),
         Some(at) => match tokio::time::timeout_at(at, work).await {
             Ok(response) => response,
             Err(_) => frame::refused(&error::DEADLINE),
         },
     };
-    let code =
-        response.headers().get("grpc-status").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    crate::stats::handled(path, code.unwrap_or(0));
+    let status = response.headers().get("grpc-status").and_then(|v| v.to_str().ok());
+    match status.and_then(|status| status.parse().ok()) {
+        Some(code) => counted.handled(code),
+        // Its task counts the end of a stream.
+        None if counted.is_stream() => {}
+        None => counted.handled(0),
+    }
     let took = start.elapsed();
     if took > warn_after && !warn_after.is_zero() {
         crate::stats::slow_request(path, took, remote);
@@ -124,18 +133,19 @@ where
     F: FnOnce(Call, Q) -> W,
     W: Future<Output = Result<A, Status>>,
 {
+    let counted = call.counted;
     let answer = async {
         let request = frame::decode_unary::<Q>(one(&mut messages).await?)?;
         handler(call, request).await
     };
-    reply(answer.await)
+    reply(answer.await, counted)
 }
 
-fn reply(result: Result<impl Reply, Status>) -> Response<Body> {
+fn reply(result: Result<impl Reply, Status>, counted: Started) -> Response<Body> {
     match result {
         Ok(reply) => {
             let message = reply.into_message();
-            crate::stats::add(&crate::stats::SENT_BYTES, message.len());
+            counted.sent(message.len());
             frame::answered(Body::unary(message))
         }
         Err(status) => frame::refused(&status),
@@ -150,12 +160,13 @@ where
     F: FnOnce(Call, Q, Bytes) -> W,
     W: Future<Output = Result<A, Status>>,
 {
+    let counted = call.counted;
     let answer = async {
         let bytes = one(&mut messages).await?;
         let request = frame::decode_unary::<Q>(bytes.clone())?;
         handler(call, request, bytes).await
     };
-    reply(answer.await)
+    reply(answer.await, counted)
 }
 
 /// One request message in, a stream of responses out. The handler runs as a task of its own until it returns or the
@@ -166,14 +177,14 @@ where
     F: FnOnce(Call, Q, Sink) -> W,
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
-    let request = match one(&mut messages).await.and_then(frame::decode_unary::<Q>) {
+    let request = match one(&mut messages).await.and_then(frame::decode_streamed::<Q>) {
         Ok(request) => request,
         Err(status) => return frame::refused(&status),
     };
     let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
-    let deadline = call.deadline;
-    spawn_stream(sink.clone(), deadline, handler(call, request, sink));
-    frame::answered(Body::stream(source))
+    let (deadline, counted) = (call.deadline, call.counted);
+    spawn_stream(sink.clone(), deadline, counted, handler(call, request, sink));
+    frame::answered(Body::stream(source, counted))
 }
 
 /// Messages both ways.
@@ -183,14 +194,14 @@ where
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
-    let deadline = call.deadline;
-    spawn_stream(sink.clone(), deadline, handler(call, messages, sink));
-    frame::answered(Body::stream(source))
+    let (deadline, counted) = (call.deadline, call.counted);
+    spawn_stream(sink.clone(), deadline, counted, handler(call, messages, sink));
+    frame::answered(Body::stream(source, counted))
 }
 
 /// Runs a streaming handler beside its response body; stops it when the client has gone, the deadline passed or it
 /// returned.
-fn spawn_stream<W>(sink: Sink, deadline: Option<Instant>, work: W)
+fn spawn_stream<W>(sink: Sink, deadline: Option<Instant>, counted: Started, work: W)
 where
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
@@ -203,9 +214,10 @@ where
         };
         let ended = tokio::select! {
             ended = work => ended,
-            () = sink.closed() => return,
+            () = sink.closed() => Err(error::CANCELED),
             () = expired => Err(error::DEADLINE),
         };
+        counted.handled(ended.as_ref().map_or_else(|status| status.code as u8, |()| 0));
         if let Err(status) = ended {
             // The client may be gone already: then nobody needs the status.
             let _ = sink.send(Err(status)).await;
@@ -214,8 +226,7 @@ where
 }
 
 async fn one(messages: &mut Messages) -> Result<Bytes, Status> {
-    let bytes = messages.next().await?.ok_or(Status::fixed(Code::Internal, "EOF"))?;
-    crate::stats::add(&crate::stats::RECEIVED_BYTES, bytes.len());
+    let bytes = messages.next().await?.ok_or(Status::fixed(Code::Unknown, "EOF"))?;
     Ok(bytes)
 }
 

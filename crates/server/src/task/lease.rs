@@ -51,7 +51,7 @@ impl Leases {
         match change {
             LeaseChange::Granted { ttl, .. } => crate::stats::lease_granted(ttl),
             LeaseChange::Revoked { .. } => {
-                crate::stats::count(&crate::stats::LEASES_REVOKED);
+                crate::stats::METRICS.etcd_debugging_lease_revoked_total.inc();
                 self.0.revoked.notify_waiters();
             }
             LeaseChange::Checkpointed { .. } => {}
@@ -122,7 +122,7 @@ pub async fn run(member: Arc<Member>) {
         if expired.is_empty() && checkpoints.is_empty() || member.linearize().await.is_err() {
             continue;
         }
-        crate::stats::add(&crate::stats::LEASES_EXPIRED, expired.len());
+        crate::stats::METRICS.etcd_debugging_server_lease_expired_total.add(expired.len() as u64);
         for id in expired {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             let member = member.clone();

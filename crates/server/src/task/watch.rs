@@ -205,7 +205,7 @@ impl Owner {
     fn job(&mut self, job: Job) {
         match job {
             Job::Notify(batch) => {
-                crate::stats::add(&crate::stats::EVENTS, batch.events.len());
+                crate::stats::METRICS.etcd_debugging_mvcc_events_total.add(batch.events.len() as u64);
                 if let Err(error) = self.hub.notify(&batch, &self.reader) {
                     crate::thread::fatal("failed to read the history of keys", &error);
                 }

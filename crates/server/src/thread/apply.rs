@@ -99,6 +99,8 @@ pub struct State {
     committed: u64,
     /// When the next step of a compaction is due.
     next_step: Option<Instant>,
+    /// When the compaction under way began.
+    compaction_begun: Option<Instant>,
     /// A snapshot that may be saved once the file holds all that it covers.
     snapshot: Option<Waiting>,
 }
@@ -151,8 +153,14 @@ impl Apply {
             return;
         }
         let (budget, pause) = self.compaction;
+        let start = Instant::now();
+        let begun = *self.state.compaction_begun.get_or_insert(start);
         match self.store.maintain(budget) {
             Ok(more) => {
+                crate::stats::compacted(start.elapsed(), begun, !more);
+                if !more {
+                    self.state.compaction_begun = None;
+                }
                 let pause = if pause.is_zero() { COMPACTION_PAUSE } else { pause };
                 self.state.next_step = more.then(|| Instant::now() + pause);
             }
@@ -263,7 +271,6 @@ impl Apply {
             self.state.index = entry.index;
             self.state.term = entry.term;
             let took = start.elapsed();
-            crate::stats::APPLY.took(took);
             if took > self.warn_after {
                 crate::stats::slow_apply(took, self.warn_after, entry);
             }
@@ -272,6 +279,7 @@ impl Apply {
 
     fn normal(&mut self, entry: &Entry, batch: &mut Batch<'_>) {
         let wanted = self.waiters.wanted(request_id(&entry.data));
+        let start = Instant::now();
         let outcome = self
             .store
             .apply(store::Entry { index: entry.index.0, term: entry.term.0, data: &entry.data }, wanted);
@@ -280,13 +288,11 @@ impl Apply {
         {
             super::fatal("failed to apply a committed entry", error);
         }
+        crate::stats::applied(&entry.data, &outcome, start.elapsed());
         self.tell(entry, outcome, batch);
     }
 
     fn tell(&mut self, entry: &Entry, outcome: Outcome, batch: &mut Batch<'_>) {
-        if let Ok(response) = &outcome.result {
-            crate::stats::applied(response);
-        }
         if let Some(events) = outcome.events {
             self.hub.notify(events);
         }

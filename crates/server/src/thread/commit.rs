@@ -35,7 +35,7 @@ pub fn run(
                     if let Err(error) = committer.commit_sealed() {
                         super::fatal("failed to commit to the backend", &error);
                     }
-                    crate::stats::BACKEND_COMMIT.took(start.elapsed());
+                    crate::stats::committed(start.elapsed());
                     let _ = apply.push(apply::Job::Committed(number));
                 }
                 Job::Stop => return,

@@ -126,9 +126,9 @@ impl WalThread {
         if let Err(error) = self.wal.append(persist.hard_state.as_ref(), &persist.entries) {
             super::fatal("failed to save Raft hard state and entries", &error);
         }
-        crate::stats::WAL_WRITE.took(start.elapsed());
-        let bytes = persist.entries.iter().map(|entry| entry.data.len()).sum();
-        crate::stats::add(&crate::stats::WAL_BYTES, bytes);
+        crate::stats::METRICS.etcd_disk_wal_write_duration_seconds.observe_time(start.elapsed());
+        let bytes: usize = persist.entries.iter().map(|entry| entry.data.len()).sum();
+        crate::stats::METRICS.etcd_disk_wal_write_bytes_total.add(bytes as f64);
     }
 
     fn sync(&mut self) {
