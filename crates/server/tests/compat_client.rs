@@ -8,8 +8,12 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What each call answered, in its debug form.
-#[derive(Default)]
-struct Transcript(Vec<(String, String)>);
+struct Transcript {
+    answers: Vec<(String, String)>,
+    /// Compared with an etcd 3.7. An older one takes watches from a negative revision and permissions of an empty range,
+    /// refuses a watch under another id, and leaves `hash_revision` out.
+    newest: bool,
+}
 
 impl Transcript {
     async fn note<T: Debug>(
@@ -18,7 +22,7 @@ impl Transcript {
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Option<T> {
         let Ok(answer) = tokio::time::timeout(Duration::from_secs(5), answer).await else {
-            self.0.push((call.to_string(), "no answer within 5 s".into()));
+            self.answers.push((call.to_string(), "no answer within 5 s".into()));
             return None;
         };
         let text = match &answer {
@@ -26,7 +30,8 @@ impl Transcript {
             Err(Error::GRpcStatus(status)) => format!("{:?}: {}", status.code(), status.message()),
             Err(error) => format!("{error:?}"),
         };
-        self.0.push((call.to_string(), text));
+        let text = if self.newest { text } else { without_hash_revision(&text) };
+        self.answers.push((call.to_string(), text));
         answer.ok()
     }
 }
@@ -189,16 +194,19 @@ async fn watch(client: &mut Client, t: &mut Transcript) -> Result<(), Error> {
     client.put("b", "10", None).await?;
     client.delete("b", None).await?;
     read(&mut stream, t, "live", 2).await;
+    stream.request_progress().await?;
+    read(&mut stream, t, "progress", 1).await;
     let future = WatchOptions::new().with_start_revision(100_000);
     stream.watch("future", Some(future)).await?;
     stream.watch("named", Some(WatchOptions::new().with_watch_id(77))).await?;
     read(&mut stream, t, "two more", 2).await;
     stream.watch("named again", Some(WatchOptions::new().with_watch_id(77))).await?;
     stream.watch("b", Some(WatchOptions::new().with_range("a"))).await?;
-    stream.watch("b", Some(WatchOptions::new().with_start_revision(-1))).await?;
-    read(&mut stream, t, "refused", 3).await;
-    stream.request_progress().await?;
-    read(&mut stream, t, "progress", 1).await;
+    if t.newest {
+        stream.watch("b", Some(WatchOptions::new().with_start_revision(-1))).await?;
+    }
+    let refused = if t.newest { 3 } else { 2 };
+    read(&mut stream, t, "refused", refused).await;
     stream.cancel(77).await?;
     stream.cancel(12_345).await?;
     read(&mut stream, t, "cancelled", 1).await;
@@ -391,10 +399,12 @@ async fn auth(client: &mut Client, endpoint: &str, t: &mut Transcript) -> Result
         client.role_grant_permission("reader", Permission::read("open/").with_prefix()).await
     })
     .await;
-    t.note("permission bad", async {
-        client.role_grant_permission("reader", Permission::read("b").with_range_end("a")).await
-    })
-    .await;
+    if t.newest {
+        t.note("permission bad", async {
+            client.role_grant_permission("reader", Permission::read("b").with_range_end("a")).await
+        })
+        .await;
+    }
     t.note("role get", async { client.role_get("reader").await }).await;
     t.note("user add reader", async { client.user_add("reader", "pass", None).await }).await;
     t.note("user grant", async { client.user_grant_role("reader", "reader").await }).await;
@@ -413,8 +423,10 @@ async fn auth(client: &mut Client, endpoint: &str, t: &mut Transcript) -> Result
     t.note("own user", async { reader.user_get("reader").await }).await;
     t.note("other user", async { reader.user_get("root").await }).await;
     t.note("users denied", async { reader.user_list().await }).await;
-    let mut denied = reader.watch("a", None).await?;
-    read(&mut denied, t, "denied", 1).await;
+    if t.newest {
+        let mut denied = reader.watch("a", None).await?;
+        read(&mut denied, t, "denied", 1).await;
+    }
     let mut root =
         Client::connect([endpoint], Some(ConnectOptions::new().with_user("root", "secret"))).await?;
     t.note("users", async { root.user_list().await }).await;
@@ -432,11 +444,11 @@ async fn auth(client: &mut Client, endpoint: &str, t: &mut Transcript) -> Result
     Ok(())
 }
 
-fn transcript(server: &Path, ports: Ports, more: &[String]) -> Vec<(String, String)> {
+fn transcript(server: &Path, ports: Ports, more: &[String], newest: bool) -> Vec<(String, String)> {
     let dir = tempfile::tempdir().expect("temporary directory");
     let member = Member::start(server, &dir.path().join("data"), ports, more);
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
-    let mut t = Transcript::default();
+    let mut t = Transcript { answers: Vec::new(), newest };
     runtime.block_on(async {
         let endpoint = ports.endpoint();
         let mut client = Client::connect([&endpoint], None).await.expect("connect");
@@ -451,20 +463,30 @@ fn transcript(server: &Path, ports: Ports, more: &[String]) -> Vec<(String, Stri
         };
         match tokio::time::timeout(Duration::from_secs(90), all).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => panic!("{error} after {:?}", t.0.last()),
-            Err(_) => panic!("stuck after {:?}", t.0.last()),
+            Ok(Err(error)) => panic!("{error} after {:?}", t.answers.last()),
+            Err(_) => panic!("stuck after {:?}", t.answers.last()),
         }
     });
     drop(member);
-    t.0
+    t.answers
+}
+
+fn without_hash_revision(text: &str) -> String {
+    match text.split_once("hash_revision: ") {
+        Some((before, after)) => {
+            format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => text.to_string(),
+    }
 }
 
 #[test]
 fn etcd_client_gets_the_same_answers_as_from_go_etcd() {
     let reference = reference();
     let ports = Ports::free();
-    let expected = transcript(&reference.etcd, ports, &[]);
-    let answered = transcript(&balsa(), ports, &reference.emulation());
+    let newest = reference.version() == "3.7";
+    let expected = transcript(&reference.etcd, ports, &[], newest);
+    let answered = transcript(&balsa(), ports, &reference.emulation(), newest);
     assert_eq!(expected.len(), answered.len());
     let differences: Vec<String> = expected
         .iter()

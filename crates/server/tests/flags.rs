@@ -180,19 +180,16 @@ fn every_flag_shows(source: Source) {
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet"]
 fn arguments_take_effect() {
     every_flag_shows(Source::Arguments);
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet"]
 fn variables_take_effect() {
     every_flag_shows(Source::Environment);
 }
 
 #[test]
-#[ignore = "not seen to pass as a whole yet"]
 fn the_file_takes_effect_and_hides_arguments() {
     every_flag_shows(Source::File);
 }
