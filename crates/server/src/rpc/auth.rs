@@ -87,15 +87,29 @@ pub async fn user_change_password(
     propose_password(call, request).await
 }
 
-/// The bcrypt hash of a password in base64, as it travels in the log. Off the front loops: it takes long on purpose.
+/// How many passwords are hashed at a time: anybody may ask for it, and it must not take the processors from the rest.
+static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+
+/// Runs a hash off the front loops: it takes long on purpose.
+async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    let turn = HASHING.acquire().await.map_err(|_| error::STOPPED)?;
+    // The turn goes with the work: a caller that gives up does not make room for another.
+    let run = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
+    tokio::task::spawn_blocking(run).await.map_err(|_| error::STOPPED)
+}
+
+/// The bcrypt hash of a password in base64, as it travels in the log.
 async fn hash(call: &Call, password: String) -> Result<String, Status> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(Status::unknown("bcrypt: password length exceeds 72 bytes"));
     }
     let cost = u32::try_from(call.member.config.bcrypt_cost).unwrap_or(10);
-    let hashed = tokio::task::spawn_blocking(move || bcrypt::hash_with_result(password, cost))
-        .await
-        .map_err(|_| error::STOPPED)?
+    let hashed = hashing(move || bcrypt::hash_with_result(password, cost))
+        .await?
         .map_err(|e| Status::unknown(e.to_string()))?;
     Ok(base64(hashed.format_for_version(bcrypt::Version::TwoA).as_bytes()))
 }
@@ -141,9 +155,7 @@ async fn check_password(call: &Call, request: &pb::AuthenticateRequest) -> Resul
     }
     let stored = String::from_utf8_lossy(&user.record.password).into_owned();
     let given = request.password.clone();
-    let right = tokio::task::spawn_blocking(move || bcrypt::verify(given, &stored))
-        .await
-        .map_err(|_| error::STOPPED)?;
+    let right = hashing(move || bcrypt::verify(given, &stored)).await?;
     if right.unwrap_or(false) { Ok(auth.revision) } else { Err(error::AUTH_FAILED) }
 }
 
