@@ -16,6 +16,17 @@ fn an_empty_store_hashes_as_etcd_does() {
 }
 
 #[test]
+fn a_tombstone_exactly_at_the_compact_revision_is_not_hashed_even_if_nothing_is_kept() {
+    let mut store = Store::new();
+    store.put("a", "1");
+    store.delete("a");
+    store.compact(3);
+    store.reopen(); // forgets the hash that the compaction left
+    assert_eq!(records(&store).len(), 1, "the tombstone itself stays");
+    assert_eq!(store.hash(3), (1084519789, 3), "that of an empty store");
+}
+
+#[test]
 fn the_first_put_has_etcds_bytes_and_hash() {
     let mut store = Store::new();
     store.put("foo", "bar");
