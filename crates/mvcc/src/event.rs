@@ -48,13 +48,18 @@ impl Event {
 
     /// Appends this event as an encoded `mvccpb.Event`.
     pub fn encode(&self, out: &mut impl BufMut) {
+        self.encode_into(out, |out, record| out.put_slice(record));
+    }
+
+    /// The same, but `put` decides how a record gets into `out`.
+    pub(crate) fn encode_into<B: BufMut>(&self, out: &mut B, mut put: impl FnMut(&mut B, &Bytes)) {
         if self.kind == EventKind::Delete {
             out.put_slice(&[0x08, 0x01]);
         }
         let mut field = |tag: u8, bytes: &Bytes| {
             out.put_u8(tag);
             prost::encoding::encode_varint(bytes.len() as u64, out);
-            out.put_slice(bytes);
+            put(out, bytes);
         };
         field(0x12, &self.record);
         if let Some(prev) = &self.prev_kv {

@@ -75,11 +75,11 @@ impl Started {
         }
     }
 
-    /// A message was answered.
-    pub fn sent(self, len_bytes: usize) {
+    /// Messages were answered, `len_bytes` together.
+    pub fn sent(self, messages: usize, len_bytes: usize) {
         METRICS.etcd_network_client_grpc_sent_bytes_total.add(len_bytes as u64);
         if let Some(method) = self.0 {
-            method.sent.inc();
+            method.sent.add(messages as u64);
         }
     }
 

@@ -1,9 +1,9 @@
 //! What a member answers over plain HTTP, and how it comes and goes.
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
 mod harness;
-use harness::balsa;
+use harness::{balsa, free_port};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,10 +19,6 @@ impl Drop for Started {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn start(dir: &Path) -> Started {

@@ -236,7 +236,7 @@ impl Process {
                 Ok("catch up".into())
             }
             Move::Deliver => {
-                let outputs = self.hub.poll(STREAM, 1 + chance.below(4) as usize);
+                let outputs = self.hub.poll(STREAM, 1 + chance.below(1000) as usize);
                 let count = outputs.len();
                 for output in outputs {
                     watchers.receive(output, &mut self.hub, ledger).map_err(Halt::Wrong)?;

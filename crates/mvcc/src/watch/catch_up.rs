@@ -1,14 +1,15 @@
 //! How lagging watchers read what they missed: a piece of history at a time, for many watchers at once, in turn.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use backend::Bucket;
 use bytes::Bytes;
 
-use super::Kind;
 use super::hub::WatchHub;
 use super::range_map::RangeMap;
 use super::watcher::{Serial, State};
+use super::{Changes, Kind};
 use crate::read_view::View;
 use crate::{Error, Event, EventKind, KvReader, Revision, record};
 
@@ -17,7 +18,7 @@ const WATCHERS_MAX: usize = 512;
 /// Revisions in one response.
 const REVISIONS_MAX: i64 = 1000;
 /// Records of one step are at most this long together, unless one revision alone is longer.
-const WINDOW_BYTES_MAX: usize = 4 << 20;
+const WINDOW_BYTES_MAX: usize = 512 << 10;
 
 /// What a catch-up step left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +112,9 @@ impl WatchHub {
 
     fn block_if_full(&mut self, serial: Serial) -> bool {
         let Some(watcher) = self.watchers.get_mut(&serial) else { return false };
-        let Some(stream) = self.streams.get_mut(&watcher.stream).filter(|stream| stream.is_full()) else {
+        let Some(stream) =
+            self.streams.get_mut(&watcher.stream).filter(|stream| stream.is_full(self.outbox_max))
+        else {
             return false;
         };
         if let State::Lagging { blocked, .. } = &mut watcher.state {
@@ -162,7 +165,8 @@ impl WatchHub {
                     view.fill_prev(event)?;
                 }
             }
-            self.push(stream, id, view.revision(), Kind::Events { events: events.into(), fragment });
+            let events = Arc::new(Changes::new(events));
+            self.push(stream, id, view.revision(), Kind::Events { events, fragment });
         }
         self.advance(serial, last + 1, view.revision());
         Ok(())

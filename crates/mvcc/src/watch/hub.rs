@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::range_map::RangeMap;
-use super::stream::Stream;
+use super::stream::{OutboxMax, Stream};
 use super::watcher::{Serial, State, Watcher};
-use super::{Kind, Refusal, StreamId, WatchId, WatchOutput, WatchSpec};
-use crate::{Error, Event, EventBatch, KvReader};
+use super::{Changes, Kind, Refusal, StreamId, WatchId, WatchOutput, WatchSpec};
+use crate::{Error, EventBatch, KvReader};
 
 /// All watchers of a member.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ pub struct WatchHub {
     pub(super) ready: BTreeSet<StreamId>,
     /// Streams with an open progress request.
     asking: BTreeSet<StreamId>,
+    pub(super) outbox_max: OutboxMax,
 }
 
 /// How much there is to watch, for metrics.
@@ -51,6 +52,11 @@ pub struct HubStats {
 impl WatchHub {
     /// A hub without watchers, over a store at `current_revision`.
     pub fn new(current_revision: i64) -> WatchHub {
+        WatchHub::bounded(current_revision, OutboxMax::default())
+    }
+
+    /// The same with another bound for the outbox of each stream.
+    pub fn bounded(current_revision: i64, outbox_max: OutboxMax) -> WatchHub {
         WatchHub {
             revision: current_revision,
             streams: BTreeMap::new(),
@@ -60,6 +66,7 @@ impl WatchHub {
             last_serial: 0,
             ready: BTreeSet::new(),
             asking: BTreeSet::new(),
+            outbox_max,
         }
     }
 
@@ -200,7 +207,7 @@ impl WatchHub {
         let Some(stream) = self.streams.get_mut(&watcher.stream).filter(|_| !wanted.is_empty()) else {
             return Ok(());
         };
-        if stream.is_full() {
+        if stream.is_full(self.outbox_max) {
             watcher.state = State::Lagging { next: revision, blocked: true };
             stream.lagging += 1;
             stream.blocked.push(serial);
@@ -260,7 +267,7 @@ impl WatchHub {
             slot.progress_asked.is_some_and(|target| target <= revision)
                 && slot.newest_header <= revision
                 && slot.lagging == 0
-                && !slot.is_full()
+                && !slot.is_full(self.outbox_max)
         };
         let able: Vec<StreamId> =
             self.asking.iter().copied().filter(|id| self.streams.get(id).is_some_and(able)).collect();
@@ -286,7 +293,7 @@ impl WatchHub {
                 && watcher.quiet
                 && synced
                 && slot.newest_header <= revision
-                && !slot.is_full()
+                && !slot.is_full(self.outbox_max)
             {
                 slot.push(id, revision, Kind::Progress);
                 self.ready.insert(stream);
@@ -295,12 +302,12 @@ impl WatchHub {
         }
     }
 
-    /// Takes up to `max` responses of a stream, oldest first. The room they leave lets its lagging watchers go on: if
+    /// Takes responses of a stream, oldest first, until they cost `max_bytes` or more. The room they leave lets its lagging watchers go on: if
     /// [`WatchHub::has_lagging`] then, ask for catch-up steps.
-    pub fn poll(&mut self, stream: StreamId, max: usize) -> Vec<WatchOutput> {
+    pub fn poll(&mut self, stream: StreamId, max_bytes: usize) -> Vec<WatchOutput> {
         let Some(slot) = self.streams.get_mut(&stream) else { return Vec::new() };
-        let taken = slot.take(max);
-        if !slot.is_full() {
+        let taken = slot.take(max_bytes);
+        if !slot.is_full(self.outbox_max) {
             for serial in slot.blocked.drain(..) {
                 if let Some(Watcher { state: State::Lagging { blocked, .. }, .. }) =
                     self.watchers.get_mut(&serial)
@@ -355,8 +362,8 @@ impl WatchHub {
 struct Copies<'a> {
     batch: &'a EventBatch,
     reader: &'a KvReader,
-    plain: Option<Arc<[Event]>>,
-    with_prev: Option<Arc<[Event]>>,
+    plain: Option<Arc<Changes>>,
+    with_prev: Option<Arc<Changes>>,
 }
 
 impl<'a> Copies<'a> {
@@ -364,19 +371,19 @@ impl<'a> Copies<'a> {
         Copies { batch, reader, plain: None, with_prev: None }
     }
 
-    fn events(&mut self, wanted: &[usize], prev_kv: bool) -> Result<Arc<[Event]>, Error> {
+    fn events(&mut self, wanted: &[usize], prev_kv: bool) -> Result<Arc<Changes>, Error> {
         let all = if prev_kv { self.all_with_prev()? } else { self.all() };
         if wanted.len() == all.len() {
             return Ok(all);
         }
-        Ok(wanted.iter().map(|place| all[*place].clone()).collect())
+        Ok(Arc::new(Changes::new(wanted.iter().map(|place| all[*place].clone()).collect())))
     }
 
-    fn all(&mut self) -> Arc<[Event]> {
-        self.plain.get_or_insert_with(|| self.batch.events.as_slice().into()).clone()
+    fn all(&mut self) -> Arc<Changes> {
+        self.plain.get_or_insert_with(|| Arc::new(Changes::new(self.batch.events.clone()))).clone()
     }
 
-    fn all_with_prev(&mut self) -> Result<Arc<[Event]>, Error> {
+    fn all_with_prev(&mut self) -> Result<Arc<Changes>, Error> {
         if let Some(all) = &self.with_prev {
             return Ok(all.clone());
         }
@@ -385,6 +392,6 @@ impl<'a> Copies<'a> {
         for event in &mut events {
             view.fill_prev(event)?;
         }
-        Ok(self.with_prev.insert(events.into()).clone())
+        Ok(self.with_prev.insert(Arc::new(Changes::new(events))).clone())
     }
 }

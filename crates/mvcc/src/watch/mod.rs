@@ -9,5 +9,6 @@ mod watcher;
 
 pub use catch_up::CatchUp;
 pub use hub::{HubStats, WatchHub};
-pub use response::{Kind, Refusal, WatchOutput, split};
+pub use response::{Changes, Kind, Refusal, WatchOutput, encode, split};
+pub use stream::OutboxMax;
 pub use watcher::{StreamId, WatchId, WatchSpec};

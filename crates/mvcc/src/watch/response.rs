@@ -1,11 +1,18 @@
 //! What a stream is to send, short of encoding it.
 
 use std::borrow::Cow;
-use std::ops::Range;
-use std::sync::Arc;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::WatchId;
 use crate::Event;
+
+/// Tag of `WatchResponse.events`: field 11, length-delimited.
+const EVENTS_TAG: u8 = 0x5a;
+/// A record at least this long is passed on as it is; a shorter one is cheaper to copy.
+const SPLICE_BYTES: usize = 8 * 1024;
 
 /// One response of a watch stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +35,7 @@ pub enum Kind {
     /// Changes, in order, never empty; shared among watchers that get the same ones.
     Events {
         /// The changes.
-        events: Arc<[Event]>,
+        events: Arc<Changes>,
         /// The watcher allows this response to be split: see [`split`].
         fragment: bool,
     },
@@ -41,6 +48,90 @@ pub enum Kind {
         /// The oldest revision a new watcher can start at.
         compact_revision: i64,
     },
+}
+
+/// The events of a response, with what they encode to. Encoded once, whoever asks first; all watchers that get the
+/// same events send the same bytes.
+#[derive(Debug)]
+pub struct Changes {
+    events: Vec<Event>,
+    encoded_len: usize,
+    encoded: OnceLock<Vec<Bytes>>,
+}
+
+impl Changes {
+    /// Of these events, in this order.
+    pub fn new(events: Vec<Event>) -> Changes {
+        let encoded_len = events.iter().map(field_len).sum();
+        Changes { events, encoded_len, encoded: OnceLock::new() }
+    }
+
+    /// Length of [`Changes::encoded`] in bytes.
+    pub fn encoded_len(&self) -> usize {
+        self.encoded_len
+    }
+
+    /// The encoded field `WatchResponse.events` of all of them, in pieces: long records stay where they are stored.
+    pub fn encoded(&self) -> &[Bytes] {
+        self.encoded.get_or_init(|| encode(&self.events))
+    }
+}
+
+impl Deref for Changes {
+    type Target = [Event];
+
+    fn deref(&self) -> &[Event] {
+        &self.events
+    }
+}
+
+impl PartialEq for Changes {
+    fn eq(&self, other: &Changes) -> bool {
+        self.events == other.events
+    }
+}
+
+impl Eq for Changes {}
+
+/// The encoded field `WatchResponse.events` of these events, in pieces: long records stay where they are stored.
+pub fn encode(events: &[Event]) -> Vec<Bytes> {
+    let copied = |len: usize| if len < SPLICE_BYTES { len } else { 16 };
+    let room =
+        |e: &Event| 24 + copied(e.record.len()) + e.prev_kv.as_ref().map_or(0, |prev| copied(prev.len()));
+    let mut out = BytesMut::with_capacity(events.iter().map(room).sum());
+    let mut pieces = Vec::new();
+    for event in events {
+        out.put_u8(EVENTS_TAG);
+        prost::encoding::encode_varint(event.encoded_len() as u64, &mut out);
+        event.encode_into(&mut out, |out, record| {
+            if record.len() < SPLICE_BYTES {
+                return out.put_slice(record);
+            }
+            pieces.push(out.split().freeze());
+            pieces.push(record.clone());
+        });
+    }
+    if !out.is_empty() {
+        pieces.push(out.freeze());
+    }
+    pieces
+}
+
+/// Length of one event as a field of the response.
+fn field_len(event: &Event) -> usize {
+    let len = event.encoded_len();
+    1 + crate::event::varint_len(len as u64) + len
+}
+
+impl WatchOutput {
+    /// About how many bytes it keeps while it waits: what it encodes to, and itself.
+    pub(super) fn cost_bytes(&self) -> usize {
+        let events = match &self.kind {
+            Kind::Events { events, .. } => events.encoded_len(),
+            _ => 0,
+        };
+        size_of::<WatchOutput>() + events
+    }
 }
 
 /// Why a watcher was not created.
@@ -75,8 +166,7 @@ pub fn split(events: &[Event], overhead_bytes: usize, limit_bytes: usize) -> Vec
     let mut start = 0;
     let mut size = overhead_bytes;
     for (place, event) in events.iter().enumerate() {
-        let length = event.encoded_len();
-        let field = 1 + crate::event::varint_len(length as u64) + length;
+        let field = field_len(event);
         if place > start && size + field >= limit_bytes {
             parts.push(start..place);
             start = place;

@@ -5,14 +5,27 @@ use std::collections::{BTreeMap, VecDeque};
 use super::watcher::Serial;
 use super::{Kind, WatchId, WatchOutput};
 
-/// Responses a stream may have waiting before its watchers begin to lag.
-pub(super) const OUTBOX_MAX: usize = 128;
+/// What a stream may have waiting before its watchers begin to lag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxMax {
+    /// Responses.
+    pub responses: usize,
+    /// What they encode to, with a little for each; one response may exceed it.
+    pub bytes: usize,
+}
+
+impl Default for OutboxMax {
+    fn default() -> OutboxMax {
+        OutboxMax { responses: 4096, bytes: 1 << 20 }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub watchers: BTreeMap<WatchId, Serial>,
     next_id: WatchId,
     outbox: VecDeque<WatchOutput>,
+    outbox_bytes: usize,
     /// Watchers that wait for room in the outbox.
     pub blocked: Vec<Serial>,
     /// How many of the watchers lag.
@@ -36,8 +49,8 @@ impl Stream {
         Some(self.next_id - 1)
     }
 
-    pub fn is_full(&self) -> bool {
-        self.outbox.len() >= OUTBOX_MAX
+    pub fn is_full(&self, max: OutboxMax) -> bool {
+        self.outbox.len() >= max.responses || self.outbox_bytes >= max.bytes
     }
 
     pub fn waiting(&self) -> usize {
@@ -46,11 +59,22 @@ impl Stream {
 
     pub fn push(&mut self, watch_id: WatchId, revision: i64, kind: Kind) {
         self.newest_header = self.newest_header.max(revision);
-        self.outbox.push_back(WatchOutput { watch_id, revision, kind });
+        let output = WatchOutput { watch_id, revision, kind };
+        self.outbox_bytes += output.cost_bytes();
+        self.outbox.push_back(output);
     }
 
-    pub fn take(&mut self, max: usize) -> Vec<WatchOutput> {
-        let count = max.min(self.outbox.len());
-        self.outbox.drain(..count).collect()
+    /// Takes responses, oldest first, until they cost `max_bytes` or more.
+    pub fn take(&mut self, max_bytes: usize) -> Vec<WatchOutput> {
+        let mut taken_bytes = 0;
+        let mut taken = Vec::new();
+        while taken_bytes < max_bytes
+            && let Some(output) = self.outbox.pop_front()
+        {
+            taken_bytes += output.cost_bytes();
+            taken.push(output);
+        }
+        self.outbox_bytes -= taken_bytes;
+        taken
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mvcc::watch::{CatchUp, Kind, Refusal, StreamId, WatchHub, WatchOutput, WatchSpec, split};
+use mvcc::watch::{CatchUp, Kind, OutboxMax, Refusal, StreamId, WatchHub, WatchOutput, WatchSpec, split};
 use mvcc::{Event, EventBatch, EventKind};
 
 use crate::fixture::{Dice, Store, for_seeds, kv_of};
@@ -21,7 +21,9 @@ struct Watched {
 impl Watched {
     fn new() -> Watched {
         let store = Store::new();
-        let hub = WatchHub::new(store.kv.current_revision());
+        // Small, so that it fills up.
+        let outbox_max = OutboxMax { responses: 128, ..OutboxMax::default() };
+        let hub = WatchHub::bounded(store.kv.current_revision(), outbox_max);
         Watched { store, hub }
     }
 
@@ -236,6 +238,27 @@ fn a_full_outbox_makes_its_watchers_lag_and_nothing_is_lost() {
     assert_eq!(revisions, (2..302).collect::<Vec<_>>());
     w.put("a", "last");
     assert_eq!(w.sent(), ["0@302:+a302"]);
+}
+
+#[test]
+fn an_outbox_is_full_by_bytes_too_whether_events_are_new_or_history() {
+    let big = "x".repeat(300 << 10);
+    let mut w = Watched::new();
+    w.add(all()).unwrap();
+    for _ in 0..50 {
+        w.put("a", &big);
+    }
+    assert_eq!(w.hub.waiting(S), 5, "created, and four events make more than a MiB");
+    assert_eq!(w.hub.poll(S, 1).len(), 1);
+    assert_eq!(w.hub.poll(S, 1).len(), 1);
+    let (mut got, mut longest) = (1, 0);
+    while w.hub.has_lagging() || w.hub.waiting(S) > 0 {
+        w.hub.catch_up_step(&w.store.reader(), 1000).unwrap();
+        longest = longest.max(w.hub.waiting(S));
+        got += w.hub.poll(S, 1).iter().map(|output| revisions(output).len()).sum::<usize>();
+    }
+    assert_eq!(got, 50);
+    assert!(longest <= 5, "{longest} responses at once");
 }
 
 fn revisions(output: &WatchOutput) -> Vec<i64> {

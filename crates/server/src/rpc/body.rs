@@ -31,46 +31,70 @@ pub enum Message {
         /// Encoded fields after the records.
         tail: Bytes,
     },
+    /// Several messages of a stream at once.
+    Batch(Batch),
+}
+
+/// Messages of a stream with their frame headers, in pieces: what is long stays where it is stored.
+#[derive(Default)]
+pub struct Batch {
+    messages: usize,
+    len_bytes: usize,
+    pieces: Vec<Bytes>,
+    open: BytesMut,
+}
+
+impl Batch {
+    /// Adds one message: the encoded fields that `head` writes, `head_len` bytes, then `rest`.
+    pub fn add(&mut self, head_len: usize, head: impl FnOnce(&mut BytesMut), rest: &[Bytes]) {
+        let len = head_len + rest.iter().map(Bytes::len).sum::<usize>();
+        self.messages += 1;
+        self.len_bytes += len;
+        put_frame_header(&mut self.open, len);
+        head(&mut self.open);
+        for piece in rest {
+            if piece.len() < SPLICE_BYTES {
+                self.open.put_slice(piece);
+            } else {
+                self.pieces.push(self.open.split().freeze());
+                self.pieces.push(piece.clone());
+            }
+        }
+    }
+
+    fn into_pieces(mut self) -> VecDeque<Bytes> {
+        if !self.open.is_empty() {
+            self.pieces.push(self.open.freeze());
+        }
+        self.pieces.into()
+    }
 }
 
 impl Message {
     /// Length of the encoded message in bytes.
-    pub fn len(&self) -> usize {
+    pub fn encoded_len(&self) -> usize {
         match self {
             Message::Whole(bytes) => bytes.len(),
-            Message::List { head, records, tail } => {
-                head.len() + tail.len() + records.iter().map(|r| framed_len(r.len())).sum::<usize>()
-            }
+            Message::List { head, records, tail } => list_len(head, records, tail),
+            Message::Batch(batch) => batch.len_bytes,
         }
     }
 
-    /// Whether nothing would be sent.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The message as one buffer, for those who need it so (the gateway, the in-process client).
-    pub fn to_bytes(&self) -> Bytes {
-        match self {
-            Message::Whole(bytes) => bytes.clone(),
-            Message::List { head, records, tail } => {
-                let mut out = BytesMut::with_capacity(self.len());
-                out.put_slice(head);
-                for record in records {
-                    put_record_header(&mut out, record.len());
-                    out.put_slice(record);
-                }
-                out.put_slice(tail);
-                out.freeze()
-            }
-        }
+    /// How many messages it is.
+    pub fn count(&self) -> usize {
+        if let Message::Batch(batch) = self { batch.messages } else { 1 }
     }
 }
 
 /// Tag and length of field 2, wire type 2.
-fn put_record_header(out: &mut BytesMut, len: usize) {
+fn put_record_header(out: &mut impl BufMut, len: usize) {
     out.put_u8(0x12);
     prost::encoding::encode_varint(len as u64, out);
+}
+
+/// Length of a [`Message::List`] in bytes.
+pub fn list_len(head: &Bytes, records: &[Bytes], tail: &Bytes) -> usize {
+    head.len() + tail.len() + records.iter().map(|record| framed_len(record.len())).sum::<usize>()
 }
 
 fn framed_len(len: usize) -> usize {
@@ -78,7 +102,7 @@ fn framed_len(len: usize) -> usize {
 }
 
 /// The five bytes before each gRPC message: not compressed, length.
-fn put_frame_header(out: &mut BytesMut, len: usize) {
+fn put_frame_header(out: &mut impl BufMut, len: usize) {
     out.put_u8(0);
     out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
 }
@@ -131,7 +155,7 @@ impl Body {
 
 impl Unary {
     fn new(message: Message, trailers: bool) -> Unary {
-        let len = message.len();
+        let len = message.encoded_len();
         match message {
             Message::Whole(bytes) => {
                 let mut out = BytesMut::with_capacity(5 + bytes.len().min(SPLICE_BYTES));
@@ -146,6 +170,12 @@ impl Unary {
                 }
                 Unary { ready, records: Vec::new().into_iter(), tail: Bytes::new(), trailers }
             }
+            Message::Batch(batch) => Unary {
+                ready: batch.into_pieces(),
+                records: Vec::new().into_iter(),
+                tail: Bytes::new(),
+                trailers,
+            },
             Message::List { head, records, tail } => {
                 let mut out = BytesMut::with_capacity((5 + len).min(CHUNK_BYTES + SPLICE_BYTES));
                 put_frame_header(&mut out, len);
@@ -206,7 +236,7 @@ impl Stream {
             match self.source.poll_recv(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(message))) => {
-                    self.counted.sent(message.len());
+                    self.counted.sent(message.count(), message.encoded_len());
                     self.current = Some(Unary::new(message, false));
                 }
                 Poll::Ready(Some(Err(status))) => {
@@ -305,18 +335,40 @@ mod tests {
     fn a_spliced_list_is_byte_for_byte_the_encoded_message_and_leaves_in_small_chunks() {
         for record_len in [0_usize, 1, 300, SPLICE_BYTES - 1, SPLICE_BYTES, 100_000] {
             let records: Vec<Bytes> = (0..50).map(|i| Bytes::from(vec![i as u8; record_len])).collect();
+            let mut whole = Vec::from(&b"\x0a\x00"[..]);
+            for record in &records {
+                put_record_header(&mut whole, record.len());
+                whole.put_slice(record);
+            }
+            whole.put_slice(b"\x20\x32");
             let list = Message::List {
                 head: Bytes::from_static(b"\x0a\x00"),
                 records,
                 tail: Bytes::from_static(b"\x20\x32"),
             };
-            let whole = list.to_bytes();
             let (sent, longest) = drain(Unary::new(list, true));
             assert_eq!(sent[0], 0);
             assert_eq!(sent[1..5], u32::try_from(whole.len()).unwrap().to_be_bytes());
             assert_eq!(&sent[5..], &whole[..]);
             assert!(longest <= (CHUNK_BYTES + SPLICE_BYTES + 16).max(record_len), "{longest}");
         }
+    }
+
+    #[test]
+    fn a_batch_is_its_messages_one_after_the_other_whether_copied_or_spliced() {
+        let mut batch = Batch::default();
+        let rests: [&[usize]; 4] = [&[], &[3], &[SPLICE_BYTES, 2, SPLICE_BYTES + 1], &[1, 1]];
+        let mut expected = Vec::new();
+        for (n, rest) in rests.iter().enumerate() {
+            let rest: Vec<Bytes> = rest.iter().map(|len| vec![n as u8; *len].into()).collect();
+            batch.add(2, |out| out.put_slice(b"ab"), &rest);
+            put_frame_header(&mut expected, 2 + rest.iter().map(Bytes::len).sum::<usize>());
+            expected.extend(b"ab");
+            rest.iter().for_each(|piece| expected.extend(&piece[..]));
+        }
+        let message = Message::Batch(batch);
+        assert_eq!((message.count(), message.encoded_len() + 4 * 5), (4, expected.len()));
+        assert_eq!(drain(Unary::new(message, false)).0, expected);
     }
 
     #[test]

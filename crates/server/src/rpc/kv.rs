@@ -1,12 +1,13 @@
 //! Range, RangeStream, Put, DeleteRange, Txn, Compact.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use mvcc::{RangeQuery, RangeResult};
 use prost::Message as _;
+use prost::encoding::WireType;
 use proto::etcdserverpb as pb;
 use store::Response;
 
-use super::body::Message;
+use super::body::{Message, list_len};
 use super::error::{self, Status};
 use super::{Call, Sink};
 use crate::member::{Field, Member, Who};
@@ -127,10 +128,12 @@ fn record_key(record: &Bytes) -> Bytes {
 
 /// A RangeResponse as field 1 of a RangeStreamResponse.
 fn wrap(inner: Message) -> Message {
-    let bytes = inner.to_bytes();
-    let mut out = bytes::BytesMut::with_capacity(bytes.len() + 8);
-    prost::encoding::bytes::encode(1, &bytes, &mut out);
-    Message::Whole(out.freeze())
+    let Message::List { head, records, tail } = inner else { return inner };
+    let mut wrapped = BytesMut::with_capacity(head.len() + 12);
+    prost::encoding::encode_key(1, WireType::LengthDelimited, &mut wrapped);
+    prost::encoding::encode_varint(list_len(&head, &records, &tail) as u64, &mut wrapped);
+    wrapped.put_slice(&head);
+    Message::List { head: wrapped.freeze(), records, tail }
 }
 
 async fn send(sink: &Sink, message: Message) -> Result<(), Status> {

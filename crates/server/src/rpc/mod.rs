@@ -38,6 +38,8 @@ pub use maintenance::quota;
 
 /// Responses a handler may be ahead of the transport within one stream.
 pub const STREAM_AHEAD_MAX: usize = 16;
+/// The same for a watch, whose responses come in batches.
+pub const WATCH_AHEAD_MAX: usize = 1;
 /// gRPC's own allowance above `--max-request-bytes`.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
@@ -145,7 +147,7 @@ fn reply(result: Result<impl Reply, Status>, counted: Started) -> Response<Body>
     match result {
         Ok(reply) => {
             let message = reply.into_message();
-            counted.sent(message.len());
+            counted.sent(1, message.encoded_len());
             frame::answered(Body::unary(message))
         }
         Err(status) => frame::refused(&status),
@@ -187,13 +189,13 @@ where
     frame::answered(Body::stream(source, counted))
 }
 
-/// Messages both ways.
-async fn bidi<F, W>(call: Call, messages: Messages, handler: F) -> Response<Body>
+/// Messages both ways; the handler may be `ahead` responses ahead of the transport.
+async fn bidi<F, W>(call: Call, messages: Messages, ahead: usize, handler: F) -> Response<Body>
 where
     F: FnOnce(Call, Messages, Sink) -> W,
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
-    let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
+    let (sink, source) = mpsc::channel(ahead);
     let (deadline, counted) = (call.deadline, call.counted);
     spawn_stream(sink.clone(), deadline, counted, handler(call, messages, sink));
     frame::answered(Body::stream(source, counted))
@@ -317,10 +319,12 @@ fn route(path: &str) -> Option<Handler> {
         "/etcdserverpb.KV/DeleteRange" => |c, m| Box::pin(unary_raw(c, m, kv::delete_range)),
         "/etcdserverpb.KV/Txn" => |c, m| Box::pin(unary_raw(c, m, kv::txn)),
         "/etcdserverpb.KV/Compact" => |c, m| Box::pin(unary(c, m, kv::compact)),
-        "/etcdserverpb.Watch/Watch" => |c, m| Box::pin(bidi(c, m, watch::watch)),
+        "/etcdserverpb.Watch/Watch" => |c, m| Box::pin(bidi(c, m, WATCH_AHEAD_MAX, watch::watch)),
         "/etcdserverpb.Lease/LeaseGrant" => |c, m| Box::pin(unary(c, m, lease::grant)),
         "/etcdserverpb.Lease/LeaseRevoke" => |c, m| Box::pin(unary(c, m, lease::revoke)),
-        "/etcdserverpb.Lease/LeaseKeepAlive" => |c, m| Box::pin(bidi(c, m, lease::keep_alive)),
+        "/etcdserverpb.Lease/LeaseKeepAlive" => {
+            |c, m| Box::pin(bidi(c, m, STREAM_AHEAD_MAX, lease::keep_alive))
+        }
         "/etcdserverpb.Lease/LeaseTimeToLive" => |c, m| Box::pin(unary(c, m, lease::time_to_live)),
         "/etcdserverpb.Lease/LeaseLeases" => |c, m| Box::pin(unary(c, m, lease::leases)),
         "/etcdserverpb.Cluster/MemberAdd" => |c, m| Box::pin(unary(c, m, cluster::add)),

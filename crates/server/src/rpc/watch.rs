@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use mvcc::Event;
+use bytes::Bytes;
 use mvcc::watch::{Kind, Refusal, WatchOutput, WatchSpec, split};
 use prost::Message as _;
 use proto::etcdserverpb as pb;
@@ -12,7 +11,7 @@ use proto::etcdserverpb::watch_create_request::FilterType;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use rand::Rng;
 
-use super::body::Message;
+use super::body::{Batch, Message};
 use super::error::{self, Status};
 use super::frame::{self, Messages};
 use super::{Call, Sink, intercept};
@@ -84,70 +83,55 @@ async fn create(call: &Call, create: pb::WatchCreateRequest, asker: &Asker) {
 async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Result<(), Status> {
     let limit = super::message_limit(&member);
     while let Some(outputs) = stream.next().await {
+        let mut batch = Batch::default();
         for output in outputs {
-            for message in encode(&member, output, limit) {
-                sink.send(Ok(message)).await.map_err(|_| error::WATCH_CANCELED)?;
-            }
+            encode(&member, output, limit, &mut batch);
         }
+        sink.send(Ok(Message::Batch(batch))).await.map_err(|_| error::WATCH_CANCELED)?;
     }
     Err(error::STOPPED)
 }
 
-/// The responses one output makes: several only when it is split.
-fn encode(member: &Member, output: WatchOutput, limit_bytes: usize) -> Vec<Message> {
+/// Adds the responses one output makes: several only when it is split.
+fn encode(member: &Member, output: WatchOutput, limit_bytes: usize, batch: &mut Batch) {
     let mut header = Some(pb::ResponseHeader::default());
     member.fill(&mut header);
     if let Some(header) = &mut header {
         header.revision = output.revision;
     }
     let mut response = pb::WatchResponse { header, watch_id: output.watch_id, ..Default::default() };
-    let (events, fragment) = match output.kind {
-        Kind::Created => {
-            response.created = true;
-            return vec![whole(&response, &[])];
-        }
+    match output.kind {
+        Kind::Created => response.created = true,
         Kind::Refused(why) => {
             response.created = true;
             response.canceled = true;
             response.cancel_reason = why.reason().to_owned();
-            return vec![whole(&response, &[])];
         }
-        Kind::Progress => return vec![whole(&response, &[])],
-        Kind::Canceled => {
-            response.canceled = true;
-            return vec![whole(&response, &[])];
-        }
+        Kind::Progress => {}
+        Kind::Canceled => response.canceled = true,
         Kind::Compacted { compact_revision } => {
             response.canceled = true;
             response.compact_revision = compact_revision;
-            return vec![whole(&response, &[])];
         }
-        Kind::Events { events, fragment } => (events, fragment),
-    };
-    if !fragment {
-        return vec![whole(&response, &events)];
+        Kind::Events { events, fragment }
+            if fragment && response.encoded_len() + events.encoded_len() >= limit_bytes =>
+        {
+            let parts = split(&events, response.encoded_len(), limit_bytes);
+            let last = parts.len() - 1;
+            for (at, part) in parts.into_iter().enumerate() {
+                response.fragment = at < last;
+                add(batch, &response, &mvcc::watch::encode(&events[part]));
+            }
+            return;
+        }
+        Kind::Events { events, .. } => return add(batch, &response, events.encoded()),
     }
-    let parts = split(&events, response.encoded_len(), limit_bytes);
-    let last = parts.len() - 1;
-    let cut = |(at, part): (usize, std::ops::Range<usize>)| {
-        response.fragment = at < last;
-        whole(&response, &events[part])
-    };
-    parts.into_iter().enumerate().map(cut).collect()
+    add(batch, &response, &[]);
 }
 
-/// A response with its events, whose stored bytes are copied once.
-fn whole(response: &pb::WatchResponse, events: &[Event]) -> Message {
-    let lens: usize = events.iter().map(|e| e.encoded_len() + 6).sum();
-    let mut out = BytesMut::with_capacity(response.encoded_len() + lens);
-    response.encode_raw(&mut out);
-    for event in events {
-        // Field 11, wire type 2.
-        out.put_u8(0x5a);
-        prost::encoding::encode_varint(event.encoded_len() as u64, &mut out);
-        event.encode(&mut out);
-    }
-    Message::Whole(out.freeze())
+/// Adds a response whose events are encoded already.
+fn add(batch: &mut Batch, response: &pb::WatchResponse, events: &[Bytes]) {
+    batch.add(response.encoded_len(), |out| response.encode_raw(out), events);
 }
 
 /// Tells the hub each time the progress interval has passed; the jitter keeps streams from doing so together.

