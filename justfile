@@ -25,6 +25,10 @@ deny:
 fuzz target seconds="600":
     cd fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
 
+# Balsa beside another etcd: just bench put-many put-one (docs/performance.md)
+bench *args:
+    cargo xtask bench {{args}}
+
 generate:
     cargo generate
 

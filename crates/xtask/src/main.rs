@@ -1,4 +1,5 @@
 //! Project tasks: `cargo xtask <task>`; one file per task.
+mod bench;
 #[cfg(feature = "generate")]
 mod generate;
 mod tidy;
@@ -8,8 +9,9 @@ fn main() -> std::process::ExitCode {
     let result = match task.as_str() {
         #[cfg(feature = "generate")]
         "generate" => generate::run(),
+        "bench" => bench::run(std::env::args().skip(2)),
         "tidy" => tidy::run(),
-        _ => Err("tasks: tidy, generate (as `cargo generate`)".into()),
+        _ => Err("tasks: bench, tidy, generate (as `cargo generate`)".into()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

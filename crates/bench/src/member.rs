@@ -1,0 +1,156 @@
+//! A server process under measurement: started on fresh loopback ports, stopped by SIGTERM, its costs read from the kernel.
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+use crate::Result;
+
+const START_MAX: Duration = Duration::from_secs(120);
+const STOP_MAX: Duration = Duration::from_secs(60);
+
+/// Killed when dropped.
+pub struct Member {
+    binary: PathBuf,
+    /// Holds `data` and `log`.
+    dir: PathBuf,
+    pub port: u16,
+    peer_port: u16,
+    child: Child,
+}
+
+/// What a process has cost so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub cpu: Duration,
+    pub written_bytes: u64,
+}
+
+impl std::ops::Sub for Cost {
+    type Output = Cost;
+    fn sub(self, before: Cost) -> Cost {
+        Cost { cpu: self.cpu - before.cpu, written_bytes: self.written_bytes - before.written_bytes }
+    }
+}
+
+impl Member {
+    /// Starts `binary` with its data below `dir` and waits until it is healthy.
+    pub fn start(binary: &Path, dir: &Path) -> Result<Member> {
+        std::fs::create_dir_all(dir)?;
+        let (port, peer_port) = (free_port()?, free_port()?);
+        let child = spawn(binary, dir, port, peer_port)?;
+        let mut member = Member { binary: binary.to_owned(), dir: dir.to_owned(), port, peer_port, child };
+        member.wait_healthy()?;
+        Ok(member)
+    }
+
+    /// Starts again, once stopped, on the same data and ports. Does not wait.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(&self.binary, &self.dir, self.port, self.peer_port)?;
+        Ok(())
+    }
+
+    pub fn wait_healthy(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while !health(self.port).is_some_and(|body| body.contains("\"health\":\"true\"")) {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("{} ended with {status}\n{}", self.binary.display(), self.log()).into());
+            }
+            if start.elapsed() > START_MAX {
+                return Err(format!("{} is not healthy\n{}", self.binary.display(), self.log()).into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// The last lines of its log.
+    fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn stop(&mut self) -> Result<()> {
+        kill(self.pid(), Signal::SIGTERM)?;
+        let start = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if start.elapsed() > STOP_MAX {
+                return Err(format!("{} does not stop\n{}", self.binary.display(), self.log()).into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    pub fn cost(&self) -> Result<Cost> {
+        let cpu = clock_gettime(ClockId::pid_cpu_clock_id(self.pid())?)?.into();
+        Ok(Cost { cpu, written_bytes: self.proc_number("io", "write_bytes:")? })
+    }
+
+    /// Resident memory, files it has mapped included.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        Ok(self.proc_number("status", "VmRSS:")? * 1024)
+    }
+
+    /// Resident memory that is backed by no file.
+    pub fn anonymous_bytes(&self) -> Result<u64> {
+        Ok(self.proc_number("status", "RssAnon:")? * 1024)
+    }
+
+    fn proc_number(&self, file: &str, label: &str) -> Result<u64> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = std::fs::read_to_string(&path)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(label));
+        let number = line.and_then(|rest| rest.split_whitespace().next());
+        Ok(number.ok_or_else(|| format!("{path} has no {label}"))?.parse()?)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(binary: &Path, dir: &Path, port: u16, peer_port: u16) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(dir.join("log"))?;
+    let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
+    let child = Command::new(binary)
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &format!("default={peer}")])
+        .args(["--quota-backend-bytes", "8589934592"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn();
+    child.map_err(|e| format!("start {}: {e}", binary.display()).into())
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn health(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}

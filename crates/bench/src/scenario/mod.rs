@@ -1,0 +1,159 @@
+//! The scenarios, and the stand they run on.
+mod idle;
+mod kv;
+mod large;
+mod stalls;
+mod streams;
+
+use std::time::Duration;
+
+use crate::Result;
+use crate::load::{Done, Failures, Loop, Next, Shape};
+use crate::member::{Cost, Member};
+use crate::options::Options;
+use crate::report::Figure;
+
+/// Scenarios of one stage share a server, in this order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// A server that starts empty.
+    Fresh,
+    /// A server with a million keys.
+    Large,
+    /// A server with a gigabyte.
+    Big,
+}
+
+pub const STAGES: &[Stage] = &[Stage::Fresh, Stage::Large, Stage::Big];
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub stage: Stage,
+    pub run: fn(&mut Stand<'_>) -> Result<Vec<Figure>>,
+}
+
+#[rustfmt::skip]
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "idle", stage: Stage::Fresh, run: idle::idle,
+        about: "nobody asks anything for 10 s" },
+    Scenario { name: "put-many", stage: Stage::Fresh, run: kv::put_many,
+        about: "puts of random keys (8 to 32 bytes, values of 256): 1000 clients on 100 connections" },
+    Scenario { name: "put-one", stage: Stage::Fresh, run: kv::put_one,
+        about: "the same puts: one client" },
+    Scenario { name: "get-lin-many", stage: Stage::Fresh, run: kv::get_lin_many,
+        about: "linearizable gets of one of 10,000 keys: 1000 clients on 100 connections" },
+    Scenario { name: "get-lin-one", stage: Stage::Fresh, run: kv::get_lin_one,
+        about: "linearizable gets: one client" },
+    Scenario { name: "get-ser-many", stage: Stage::Fresh, run: kv::get_ser_many,
+        about: "serializable gets: 1000 clients on 100 connections" },
+    Scenario { name: "get-ser-one", stage: Stage::Fresh, run: kv::get_ser_one,
+        about: "serializable gets: one client" },
+    Scenario { name: "list10k", stage: Stage::Fresh, run: large::list_10k,
+        about: "10,000 keys of 1 KB in one answer: one client" },
+    Scenario { name: "keepalive", stage: Stage::Fresh, run: streams::keep_alive,
+        about: "keep-alives of 1000 leases, each on a stream of its own, on 100 connections" },
+    Scenario { name: "watch-1k", stage: Stage::Fresh, run: streams::watch_1k,
+        about: "1000 watchers of one prefix on 100 streams, 100 puts per second for 5 s" },
+    Scenario { name: "watch-10k", stage: Stage::Fresh, run: streams::watch_10k,
+        about: "10,000 watchers of one prefix on 100 streams, 10 puts per second for 5 s" },
+    Scenario { name: "fill", stage: Stage::Large, run: large::fill,
+        about: "puts of a million keys of 32 bytes, values of 256: 200 clients on 20 connections" },
+    Scenario { name: "page", stage: Stage::Large, run: large::page,
+        about: "500 of the million from a random key on: one client" },
+    Scenario { name: "count", stage: Stage::Large, run: large::count,
+        about: "count of the million: one client" },
+    Scenario { name: "restart", stage: Stage::Large, run: large::restart,
+        about: "stop, and start on the million keys" },
+    Scenario { name: "stalls", stage: Stage::Large, run: stalls::stalls,
+        about: "500 puts per second while the server hashes, sends a snapshot, compacts, defragments" },
+    Scenario { name: "list-big", stage: Stage::Big, run: large::list_big,
+        about: "a million keys of 1 KB in one answer (only when named or with --big)" },
+];
+
+/// How long work that a load leaves behind is still counted as its cost: commits come every 100 ms.
+const AFTERMATH: Duration = Duration::from_millis(300);
+
+/// One running server, and what was done to it so far.
+pub struct Stand<'a> {
+    pub options: &'a Options,
+    pub member: Member,
+    pub failures: Failures,
+    /// The keys for the gets are there.
+    pub has_get_keys: bool,
+    /// The million keys are there.
+    pub has_large_keys: bool,
+}
+
+impl<'a> Stand<'a> {
+    pub fn new(options: &'a Options, member: Member) -> Stand<'a> {
+        Stand { options, member, failures: Failures::default(), has_get_keys: false, has_large_keys: false }
+    }
+
+    /// Runs a closed loop, after a tenth as much to warm up.
+    pub fn measure(&mut self, shape: Shape, operations: u64, next: Next<'_>) -> Result<Measured> {
+        let mut load = Loop::open(self.member.port, shape)?;
+        let warm_up = load.run(operations.div_ceil(10), next)?;
+        self.failures.join(warm_up.failures);
+        self.cost_of(|_| load.run(operations, next))
+    }
+
+    /// What the server spends on a load and its aftermath.
+    pub fn cost_of(&mut self, load: impl FnOnce(&mut Stand<'a>) -> Result<Done>) -> Result<Measured> {
+        let before = self.member.cost()?;
+        let mut done = load(self)?;
+        std::thread::sleep(AFTERMATH);
+        let cost = self.member.cost()? - before;
+        self.failures.join(std::mem::take(&mut done.failures));
+        let (resident, anonymous) = (self.member.resident_bytes()?, self.member.anonymous_bytes()?);
+        Ok(Measured { done, cost, resident, anonymous })
+    }
+}
+
+/// A load and what it cost the server.
+pub struct Measured {
+    pub done: Done,
+    pub cost: Cost,
+    resident: u64,
+    anonymous: u64,
+}
+
+impl Measured {
+    pub fn per_operation(&self, what: f64) -> f64 {
+        what / self.done.operations as f64
+    }
+
+    /// The figures every load has.
+    pub fn figures(&self) -> Vec<Figure> {
+        let latency = |quantile| self.done.latency.value_at_quantile(quantile) as f64 / 1e3;
+        vec![
+            Figure::less("server CPU, µs per operation", self.per_operation(micros(self.cost.cpu))),
+            Figure::more(
+                "operations per second",
+                self.done.operations as f64 / self.done.elapsed.as_secs_f64(),
+            ),
+            Figure::less("p50, µs", latency(0.5)),
+            Figure::less("p99, µs", latency(0.99)),
+            Figure::less("p99.9, µs", latency(0.999)),
+            Figure::less("resident after, MiB", mebibytes(self.resident)),
+            Figure::less("anonymous after, MiB", mebibytes(self.anonymous)),
+            Figure::neither(
+                "the client's own CPU, µs per operation",
+                self.per_operation(micros(self.done.own_cpu)),
+            ),
+        ]
+    }
+
+    pub fn written(&self) -> Figure {
+        let per_operation = self.per_operation(self.cost.written_bytes as f64);
+        Figure::less("written to disk, bytes per operation", per_operation)
+    }
+}
+
+pub fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+pub fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
