@@ -41,5 +41,6 @@ pub use member::{ConfChangeContext, ConfState, Downgrade, Member, Members};
 pub use options::{Options, TokenKind};
 pub use outcome::{ConfChangeOutcome, Entry, LeaseChange, MemberChange, Outcome, Response, TokenChange};
 pub use reader::StoreReader;
+pub use request::{NoTxn, decode_txn};
 pub use store::Store;
 pub use version::Version;

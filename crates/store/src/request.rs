@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use prost::Message;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use proto::etcdserverpb as pb;
 use proto::membershippb as mpb;
 
@@ -179,6 +179,29 @@ fn decode_put(data: &Bytes) -> Option<Request> {
 /// stops at 48, and an entry that another member could execute must not stop this one.
 const TXN_DEPTH_MAX: usize = 256;
 
+/// Why bytes are not taken for a txn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoTxn {
+    /// It has more levels than anybody executes here.
+    TooDeep,
+    /// They are something else.
+    Malformed,
+}
+
+impl From<prost::DecodeError> for NoTxn {
+    fn from(_: prost::DecodeError) -> NoTxn {
+        NoTxn::Malformed
+    }
+}
+
+/// A client's txn, nested as deep as members execute it.
+///
+/// # Errors
+/// Says why it is not taken.
+pub fn decode_txn(data: &Bytes) -> Result<pb::TxnRequest, NoTxn> {
+    pb::TxnRequest::decode(data.clone()).or_else(|_| txn_levels(data.clone(), TXN_DEPTH_MAX))
+}
+
 /// A header and a txn, whatever its depth up to [`TXN_DEPTH_MAX`].
 fn decode_deep_txn(data: &Bytes) -> Option<Request> {
     const ID: u32 = 1;
@@ -190,7 +213,7 @@ fn decode_deep_txn(data: &Bytes) -> Option<Request> {
         match decode_key(&mut rest).ok()? {
             (ID, WireType::Varint) => id = decode_varint(&mut rest).ok()?,
             (TXN, WireType::LengthDelimited) if txn.is_none() => {
-                txn = Some(txn_levels(field(&mut rest)?, TXN_DEPTH_MAX)?);
+                txn = Some(txn_levels(field(&mut rest)?, TXN_DEPTH_MAX).ok()?);
             }
             (HEADER, WireType::LengthDelimited) if header.is_none() => {
                 header = Some(pb::RequestHeader::decode(field(&mut rest)?).ok()?);
@@ -204,34 +227,37 @@ fn decode_deep_txn(data: &Bytes) -> Option<Request> {
 }
 
 /// A txn of at most `levels` levels; its other parts are left to prost.
-fn txn_levels(mut rest: Bytes, levels: usize) -> Option<pb::TxnRequest> {
+fn txn_levels(mut rest: Bytes, levels: usize) -> Result<pb::TxnRequest, NoTxn> {
     const COMPARE: u32 = 1;
     const SUCCESS: u32 = 2;
     const FAILURE: u32 = 3;
-    let below = levels.checked_sub(1)?;
+    let below = levels.checked_sub(1).ok_or(NoTxn::TooDeep)?;
     let mut txn = pb::TxnRequest::default();
     while rest.has_remaining() {
-        match decode_key(&mut rest).ok()? {
-            (COMPARE, WireType::LengthDelimited) => {
-                txn.compare.push(pb::Compare::decode(field(&mut rest)?).ok()?);
-            }
-            (SUCCESS, WireType::LengthDelimited) => txn.success.push(op_levels(field(&mut rest)?, below)?),
-            (FAILURE, WireType::LengthDelimited) => txn.failure.push(op_levels(field(&mut rest)?, below)?),
-            _ => return None,
+        let (number, wire) = decode_key(&mut rest)?;
+        if wire != WireType::LengthDelimited || !(COMPARE..=FAILURE).contains(&number) {
+            skip_field(wire, number, &mut rest, DecodeContext::default())?;
+            continue;
+        }
+        let part = field(&mut rest).ok_or(NoTxn::Malformed)?;
+        match number {
+            COMPARE => txn.compare.push(pb::Compare::decode(part)?),
+            SUCCESS => txn.success.push(op_levels(part, below)?),
+            _ => txn.failure.push(op_levels(part, below)?),
         }
     }
-    Some(txn)
+    Ok(txn)
 }
 
-fn op_levels(op: Bytes, levels: usize) -> Option<pb::RequestOp> {
+fn op_levels(op: Bytes, levels: usize) -> Result<pb::RequestOp, NoTxn> {
     const TXN: u32 = 4;
     let mut rest = op.clone();
-    if rest.has_remaining() && decode_key(&mut rest).ok()? == (TXN, WireType::LengthDelimited) {
-        let txn = txn_levels(field(&mut rest)?, levels)?;
+    if rest.has_remaining() && decode_key(&mut rest)? == (TXN, WireType::LengthDelimited) {
+        let txn = txn_levels(field(&mut rest).ok_or(NoTxn::Malformed)?, levels)?;
         let request = Some(pb::request_op::Request::RequestTxn(txn));
-        return (!rest.has_remaining()).then_some(pb::RequestOp { request });
+        return if rest.has_remaining() { Err(NoTxn::Malformed) } else { Ok(pb::RequestOp { request }) };
     }
-    pb::RequestOp::decode(op).ok()
+    Ok(pb::RequestOp::decode(op)?)
 }
 
 fn field(rest: &mut Bytes) -> Option<Bytes> {

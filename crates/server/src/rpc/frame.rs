@@ -115,13 +115,14 @@ impl Messages {
 
 /// Decodes one message of a unary (or server-streaming) call.
 pub fn decode_unary<M: prost::Message + Default>(bytes: Bytes) -> Result<M, Status> {
-    M::decode(bytes).map_err(|_| {
-        Status::fixed(
-            Code::Internal,
-            "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
-        )
-    })
+    M::decode(bytes).map_err(|_| MALFORMED)
 }
+
+/// A unary request that is no message of its type.
+pub const MALFORMED: Status = Status::fixed(
+    Code::Internal,
+    "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data",
+);
 
 /// Decodes one message of a stream the client sends.
 pub fn decode_streamed<M: prost::Message + Default>(bytes: Bytes) -> Result<M, Status> {

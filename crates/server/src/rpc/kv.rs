@@ -5,11 +5,11 @@ use mvcc::{RangeQuery, RangeResult};
 use prost::Message as _;
 use prost::encoding::WireType;
 use proto::etcdserverpb as pb;
-use store::Response;
+use store::{NoTxn, Response};
 
 use super::body::{Message, list_len};
 use super::error::{self, Status};
-use super::{Call, Sink};
+use super::{Call, Sink, frame};
 use crate::member::{Field, Member, Who};
 
 /// KV/Range.
@@ -171,8 +171,12 @@ pub async fn delete_range(
     }
 }
 
-/// KV/Txn.
-pub async fn txn(call: Call, request: pb::TxnRequest, bytes: Bytes) -> Result<pb::TxnResponse, Status> {
+/// KV/Txn. One too deep to be decoded has more levels than the greatest `--max-txn-ops` that makes sense.
+pub async fn txn(call: Call, bytes: Bytes) -> Result<pb::TxnResponse, Status> {
+    let request = store::decode_txn(&bytes).map_err(|why| match why {
+        NoTxn::TooDeep => store::ApplyError::TooManyOps.into(),
+        NoTxn::Malformed => frame::MALFORMED,
+    })?;
     let max_ops = usize::try_from(call.member.config.max_txn_ops).unwrap_or(usize::MAX);
     store::check::check_txn(&request, max_ops)?;
     let who = call.who().await?;

@@ -155,19 +155,29 @@ fn reply(result: Result<impl Reply, Status>, counted: Started) -> Response<Body>
 }
 
 /// As [`unary`], but the handler also gets the bytes as they came.
-async fn unary_raw<Q, A, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+async fn unary_raw<Q, A, F, W>(call: Call, messages: Messages, handler: F) -> Response<Body>
 where
     Q: prost::Message + Default,
     A: Reply,
     F: FnOnce(Call, Q, Bytes) -> W,
     W: Future<Output = Result<A, Status>>,
 {
-    let counted = call.counted;
-    let answer = async {
-        let bytes = one(&mut messages).await?;
+    let decoded = |call, bytes: Bytes| async {
         let request = frame::decode_unary::<Q>(bytes.clone())?;
         handler(call, request, bytes).await
     };
+    unary_bytes(call, messages, decoded).await
+}
+
+/// As [`unary`], but the handler decodes.
+async fn unary_bytes<A, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+where
+    A: Reply,
+    F: FnOnce(Call, Bytes) -> W,
+    W: Future<Output = Result<A, Status>>,
+{
+    let counted = call.counted;
+    let answer = async { handler(call, one(&mut messages).await?).await };
     reply(answer.await, counted)
 }
 
@@ -317,7 +327,7 @@ fn route(path: &str) -> Option<Handler> {
         "/etcdserverpb.KV/RangeStream" => |c, m| Box::pin(server_stream(c, m, kv::range_stream)),
         "/etcdserverpb.KV/Put" => |c, m| Box::pin(unary_raw(c, m, kv::put)),
         "/etcdserverpb.KV/DeleteRange" => |c, m| Box::pin(unary_raw(c, m, kv::delete_range)),
-        "/etcdserverpb.KV/Txn" => |c, m| Box::pin(unary_raw(c, m, kv::txn)),
+        "/etcdserverpb.KV/Txn" => |c, m| Box::pin(unary_bytes(c, m, kv::txn)),
         "/etcdserverpb.KV/Compact" => |c, m| Box::pin(unary(c, m, kv::compact)),
         "/etcdserverpb.Watch/Watch" => |c, m| Box::pin(bidi(c, m, WATCH_AHEAD_MAX, watch::watch)),
         "/etcdserverpb.Lease/LeaseGrant" => |c, m| Box::pin(unary(c, m, lease::grant)),
