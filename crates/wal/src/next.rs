@@ -25,6 +25,8 @@ enum Slot {
     /// A [`NextSegment`] is at work under this number.
     Making(usize),
     Ready(Made),
+    /// Making it failed, the disk may be full: not tried again for this segment, which would only fail again.
+    Failed,
 }
 
 /// A file that waits to become a segment.
@@ -42,6 +44,7 @@ pub struct NextSegment {
     zeros: u64,
     made: Option<Made>,
     done: bool,
+    failed: bool,
     slot: Arc<Mutex<Slot>>,
 }
 
@@ -56,7 +59,7 @@ impl Supply {
         self.made += 1;
         *slot = Slot::Making(number);
         let (disk, dir, slot) = (disk.clone(), dir.to_owned(), self.slot.clone());
-        Some(NextSegment { disk, dir, number, len, zeros: 0, made: None, done: false, slot })
+        Some(NextSegment { disk, dir, number, len, zeros: 0, made: None, done: false, failed: false, slot })
     }
 
     /// The next segment: the one made ahead, else a new one that is only allocated, which takes no time.
@@ -68,7 +71,7 @@ impl Supply {
                 *slot = Slot::Making(number);
                 1 - number
             }
-            Slot::Empty => {
+            Slot::Empty | Slot::Failed => {
                 self.made += 1;
                 (self.made - 1) % 2
             }
@@ -81,20 +84,24 @@ impl Supply {
     pub(crate) fn discard(&mut self, disk: &dyn Disk) -> Result<(), Error> {
         match std::mem::take(&mut *self.slot.lock()) {
             Slot::Ready(made) => disk.remove(&made.path).map_err(Error::io("remove", &made.path)),
-            Slot::Empty | Slot::Making(_) => Ok(()),
+            Slot::Empty | Slot::Making(_) | Slot::Failed => Ok(()),
         }
     }
 }
 
 /// Creates and locks a file of `len` allocated bytes; what an earlier process left under its name is cut off.
 fn make(disk: &dyn Disk, dir: &Path, number: usize, len: u64) -> Result<Made, Error> {
-    let path = dir.join(format!("{number}.tmp"));
+    let path = tmp_path(dir, number);
     let file = disk.open(&path, Open::truncate(0o600)).map_err(Error::io("create", &path))?;
     if !file.lock(Lock::Ofd).map_err(Error::io("lock", &path))? {
         return Err(Error::Locked { file: path });
     }
     file.allocate(len).map_err(Error::io("allocate", &path))?;
     Ok(Made { path, file })
+}
+
+fn tmp_path(dir: &Path, number: usize) -> PathBuf {
+    dir.join(format!("{number}.tmp"))
 }
 
 impl NextSegment {
@@ -109,6 +116,17 @@ impl NextSegment {
         if self.done {
             return Ok(false);
         }
+        let result = self.work();
+        self.failed = result.is_err();
+        if self.failed {
+            self.made = None;
+            // What is there of it is room that the log may need; it is cut off anyway when the name is used again.
+            let _ = self.disk.remove(&tmp_path(&self.dir, self.number));
+        }
+        result
+    }
+
+    fn work(&mut self) -> Result<bool, Error> {
         let made = match &self.made {
             Some(made) => made,
             None => self.made.insert(make(&*self.disk, &self.dir, self.number, self.len)?),
@@ -134,7 +152,7 @@ impl NextSegment {
 impl Drop for NextSegment {
     fn drop(&mut self) {
         if !self.done {
-            *self.slot.lock() = Slot::Empty;
+            *self.slot.lock() = if self.failed { Slot::Failed } else { Slot::Empty };
         }
     }
 }

@@ -203,7 +203,7 @@ impl Wal {
 
     /// Work for a background thread, if the segment after this one is neither ready nor being made. Ask after opening
     /// and now and then, say after each sync: it costs nothing. Without it, segments are made when needed and each
-    /// sync into them is dearer.
+    /// sync into them is dearer. Work that failed is not offered again before the next segment has begun.
     pub fn prepare_next(&mut self) -> Option<NextSegment> {
         self.next.prepare(&self.disk, &self.dir, self.options.segment_bytes)
     }

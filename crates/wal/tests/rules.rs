@@ -211,6 +211,23 @@ fn a_log_does_not_wait_for_the_segment_being_made() {
 }
 
 #[test]
+fn a_segment_that_could_not_be_made_ahead_is_not_tried_again_before_the_next() {
+    let (disk, mem, mut wal) = created(Options { segment_bytes: 2 << 20 });
+    mem.set_capacity(Some(5 << 19));
+    let job = wal.prepare_next().unwrap();
+    job.run().unwrap_err();
+    assert!(!disk.exists(&dir().join("0.tmp")), "it takes no room from the log");
+    fill(&mut wal, 1, 3);
+    assert!(wal.prepare_next().is_none());
+    mem.set_capacity(None);
+    assert!(wal.prepare_next().is_none());
+    wal.append(None, &[entry(4, 1, vec![1; 2 << 20])]).unwrap();
+    wal.prepare_next().expect("a new segment has begun").run().unwrap();
+    wal.close().unwrap();
+    assert_eq!(Wal::read(&*disk, dir(), &Default::default()).unwrap().entries.len(), 4);
+}
+
+#[test]
 fn what_an_earlier_process_left_in_a_tmp_file_is_cut_off_first() {
     let (disk, _, mut wal) = created(SMALL);
     for name in ["0.tmp", "1.tmp"] {
