@@ -185,7 +185,10 @@ fn open_store(backend: Backend, config: &Config, member_id: u64, cluster_id: u64
         } else {
             store::TokenKind::Simple
         },
-        hash_password: Some(|password| bcrypt::hash(password, bcrypt::DEFAULT_COST).ok()),
+        hash_password: Some(store::HashPassword {
+            hash: |password, cost| bcrypt::hash(password, cost).ok(),
+            cost: config.bcrypt_cost(),
+        }),
     };
     Ok(Store::open(backend, options)?)
 }

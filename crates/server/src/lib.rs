@@ -20,6 +20,7 @@ pub mod http;
 pub mod log;
 pub mod member;
 pub mod metrics;
+pub mod notices;
 pub mod rpc;
 pub mod run;
 pub mod stats;

@@ -18,6 +18,7 @@ use crate::http::door::{Door, Limits};
 use crate::http::{client_service, grpc_service, http_service, metrics_service, peer};
 use crate::log;
 use crate::member::{Member, ReadRounds};
+use crate::notices::{self, hex};
 use crate::task;
 use crate::thread::mailbox::{Sender, mailbox};
 use crate::thread::{apply, commit, raft, wal};
@@ -66,7 +67,7 @@ impl Running {
         crate::stats::prepare(config.metrics == crate::config::Metrics::Extensive);
         let start = SystemTime::now();
         let booted = bootstrap::boot(&disk, &config)?;
-        log_boot(&config, &booted, start);
+        notices::booted(&config, &booted, start);
         let client_addresses = listeners.clients.iter().filter_map(|l| l.local_addr().ok()).collect();
         let (stop, stopping) = watch::channel(false);
         let removed = Arc::new(tokio::sync::Notify::new());
@@ -138,13 +139,7 @@ impl Running {
 
     /// Goes down in order: no new requests, no new proposals, everything applied is committed to the file.
     pub fn stop(self) {
-        log::info!(
-            "closing etcd server",
-            "name" = self.member.config.name.clone(),
-            "data-dir" = self.member.config.data_dir.clone(),
-            "advertise-peer-urls" = log::Value::list(&self.member.config.advertise_peer_urls),
-            "advertise-client-urls" = log::Value::list(&self.member.config.advertise_client_urls)
-        );
+        notices::closing(&self.member.config);
         if self.member.store.members().voters().count() <= 1 {
             log::info!(
                 "skipped leadership transfer for single voting member cluster",
@@ -155,18 +150,12 @@ impl Running {
         self.stop.send_replace(true);
         self.door.join();
         self.threads.stop(&self.member);
-        log::info!(
-            "closed etcd server",
-            "name" = self.member.config.name.clone(),
-            "data-dir" = self.member.config.data_dir.clone(),
-            "advertise-peer-urls" = log::Value::list(&self.member.config.advertise_peer_urls),
-            "advertise-client-urls" = log::Value::list(&self.member.config.advertise_client_urls)
-        );
+        notices::closed(&self.member.config);
     }
 }
 
 /// What is configured but not built yet is refused, rather than passed over.
-fn check_supported(config: &Config) -> Result<(), StartError> {
+pub(crate) fn check_supported(config: &Config) -> Result<(), StartError> {
     if config.auth_token != "simple" {
         return Err(format!("--auth-token={} is not supported yet", config.auth_token).into());
     }
@@ -249,37 +238,6 @@ fn address(listener: &TcpListener) -> String {
     listener.local_addr().map_or_else(|_| String::new(), |a| a.to_string())
 }
 
-fn hex(id: u64) -> String {
-    format!("{id:x}")
-}
-
-fn log_boot(config: &Config, booted: &Booted, start: SystemTime) {
-    log::info!(
-        "starting an etcd server",
-        "etcd-version" = bootstrap::announced_version(config),
-        "member-initialized" = booted.was_initialized,
-        "name" = config.name.clone(),
-        "data-dir" = config.data_dir.clone(),
-        "wal-dir" = config.wal_dir.clone(),
-        "member-dir" = log::Value::text(config.member_dir().display()),
-        "force-new-cluster" = config.force_new_cluster,
-        "heartbeat-interval" = config.tick(),
-        "snapshot-count" = config.snapshot_count
-    );
-    log::info!(
-        "opened backend db",
-        "path" = log::Value::text(config.db_path().display()),
-        "took" = start.elapsed().unwrap_or_default()
-    );
-    log::info!(
-        "starting etcd server",
-        "local-member-id" = hex(booted.member_id),
-        "local-server-version" = bootstrap::announced_version(config),
-        "cluster-id" = hex(booted.cluster_id)
-    );
-}
-
-/// Creates the owner threads and the handle that everybody else works with.
 /// Keys that exist now.
 fn keys(reader: &store::StoreReader) -> i64 {
     let all = mvcc::RangeQuery {
@@ -289,6 +247,7 @@ fn keys(reader: &store::StoreReader) -> i64 {
     reader.kv().range(&all).map_or(0, |found| found.count)
 }
 
+/// Creates the owner threads and the handle that everybody else works with.
 fn assemble(
     config: &Arc<Config>,
     disk: Arc<dyn Disk>,

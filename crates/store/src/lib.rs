@@ -38,7 +38,7 @@ pub use alarm::Alarms;
 pub use auth::{AuthState, Identity};
 pub use error::{ApplyError, Error};
 pub use member::{ConfChangeContext, ConfState, Downgrade, Member, Members};
-pub use options::{Options, TokenKind};
+pub use options::{HashPassword, Options, TokenKind};
 pub use outcome::{ConfChangeOutcome, Entry, LeaseChange, MemberChange, Outcome, Response, TokenChange};
 pub use reader::StoreReader;
 pub use request::{NoTxn, decode_txn};

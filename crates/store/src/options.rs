@@ -23,7 +23,7 @@ pub struct Options {
     pub token_kind: TokenKind,
     /// bcrypt for entries of 3.4 and older members that still carry a plain password. The result is salted, so such
     /// an entry differs between members, as it does in etcd. `None`: such an entry is an authentication failure.
-    pub hash_password: Option<fn(&str) -> Option<String>>,
+    pub hash_password: Option<HashPassword>,
 }
 
 impl Default for Options {
@@ -40,6 +40,15 @@ impl Default for Options {
             hash_password: None,
         }
     }
+}
+
+/// Makes a salted hash of a password.
+#[derive(Debug, Clone, Copy)]
+pub struct HashPassword {
+    /// The function, of a password and a cost.
+    pub hash: fn(&str, u32) -> Option<String>,
+    /// Work spent on a hash (--bcrypt-cost).
+    pub cost: u32,
 }
 
 /// Kinds of auth tokens.

@@ -337,7 +337,18 @@ fn at_start(c: &Config, wrong: &mut Vec<Problem>) {
     }
 }
 
+/// What bcrypt takes, and what is taken for anything else.
+pub const BCRYPT_COSTS: std::ops::RangeInclusive<u64> = 4..=31;
+/// See [`Config::bcrypt_cost`].
+pub const BCRYPT_COST: u32 = 10;
+
 impl Config {
+    /// Work to be spent on a password hash: a cost that bcrypt does not take falls back to the default, as in etcd.
+    pub fn bcrypt_cost(&self) -> u32 {
+        let given = Some(self.bcrypt_cost).filter(|cost| BCRYPT_COSTS.contains(cost));
+        given.and_then(|cost| u32::try_from(cost).ok()).unwrap_or(BCRYPT_COST)
+    }
+
     /// How old history is dropped, from `--auto-compaction-mode` and `-retention`.
     ///
     /// # Errors

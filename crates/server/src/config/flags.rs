@@ -85,8 +85,12 @@ pub(super) enum Field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Works,
+    /// Works but for what is said.
+    Partly(&'static str),
     /// Accepted and checked; takes effect with the part named.
     Later(&'static str),
+    /// Refused at the start until the part named.
+    Refused(&'static str),
     /// Accepted for the sake of old command lines; why it does nothing.
     Accepted(&'static str),
     /// An older name; the flag that took its place.
@@ -200,6 +204,7 @@ pub(super) fn sorted() -> Vec<&'static Flag> {
     all
 }
 
+pub(super) const HTTP: Status = Status::Partly("only http is served until TLS; socket files are refused");
 pub(super) const CLUSTER: Status = Status::Later("clustering");
 pub(super) const TLS: Status = Status::Later("TLS");
 pub(super) const DISCOVERY: Status = Status::Later("discovery");

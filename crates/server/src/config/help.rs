@@ -92,7 +92,9 @@ fn shown_default(flag: &Flag) -> String {
 fn note(flag: &Flag) -> Option<String> {
     match flag.status {
         Status::Works | Status::Ignored => None,
+        Status::Partly(but) => Some(format!("works, but {but}")),
         Status::Later(part) => Some(format!("accepted; takes effect with {part}")),
+        Status::Refused(part) => Some(format!("refused at the start until {part}")),
         Status::Accepted(why) => Some(format!("accepted without effect: {why}")),
         Status::Old(now) => Some(format!("use {now}")),
         Status::Gone(advice) => Some(advice.into()),
@@ -127,7 +129,7 @@ pub fn flags_markdown() -> String {
         "# Flags\n\n\
          Made from the flag list in `crates/server/src/config` (`BALSA_WRITE_DOCS=1 cargo test -p balsa-server \
          flags_md` writes it anew). The variable of a flag is `ETCD_` and its name in capitals with `_` for `-`; the key \
-         is its place in the file given with `--config-file`. What a flag does *here*: `works`, or what it waits for.\n",
+         is its place in the file given with `--config-file`. What a flag does *here*: `works`, or what is missing.\n",
     );
     for group in Group::ALL {
         let _ = write!(

@@ -25,7 +25,7 @@ mod yaml;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub(crate) use check::rotation;
+pub(crate) use check::{BCRYPT_COST, BCRYPT_COSTS, rotation};
 pub use features::FeatureGates;
 pub(crate) use golang::io_error as go_io_error;
 pub use help::{BALSA_VERSION, ETCD_VERSION, GIT_SHA, GO_VERSION, flags_markdown, version};

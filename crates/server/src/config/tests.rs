@@ -300,6 +300,36 @@ fn the_flag_list_has_every_row_of_the_surface_table() {
 }
 
 #[test]
+fn the_flags_said_to_be_refused_are_refused_at_the_start_and_no_others() {
+    let together = &["--discovery-endpoints=http://x:1", "--discovery-token=t"][..];
+    let refused = [
+        ("discovery-endpoints", together),
+        ("discovery-token", together),
+        ("discovery-srv", &["--discovery-srv=example.com"][..]),
+    ];
+    for flag in flags::sorted() {
+        let row = refused.iter().find(|(name, _)| *name == flag.name);
+        assert_eq!(matches!(flag.status, Status::Refused(_)), row.is_some(), "--{}", flag.name);
+        if let Some((_, args)) = row {
+            crate::run::check_supported(&good(args)).expect_err(flag.name);
+        }
+        if let (flags::Field::Text(_), Status::Later(_)) = (&flag.field, flag.status) {
+            // One of the texts that are looked at now.
+            let value = if flag.name.starts_with("tls-") { "TLS1.2" } else { "x" };
+            crate::run::check_supported(&good(&[&format!("--{}={value}", flag.name)])).expect(flag.name);
+        }
+    }
+    crate::run::check_supported(&good(&["--auth-token=jwt,pub-key=x"])).expect_err("jwt");
+}
+
+#[test]
+fn a_bcrypt_cost_out_of_range_falls_back() {
+    for (given, taken) in [("3", 10), ("4", 4), ("12", 12), ("31", 31), ("32", 10), ("99999999999", 10)] {
+        assert_eq!(good(&[&format!("--bcrypt-cost={given}")]).bcrypt_cost(), taken, "{given}");
+    }
+}
+
+#[test]
 fn flags_md_is_fresh() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/flags.md");
     if std::env::var_os("BALSA_WRITE_DOCS").is_some() {

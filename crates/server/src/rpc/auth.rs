@@ -107,7 +107,7 @@ async fn hash(call: &Call, password: String) -> Result<String, Status> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(Status::unknown("bcrypt: password length exceeds 72 bytes"));
     }
-    let cost = u32::try_from(call.member.config.bcrypt_cost).unwrap_or(10);
+    let cost = call.member.config.bcrypt_cost();
     let hashed = hashing(move || bcrypt::hash_with_result(password, cost))
         .await?
         .map_err(|e| Status::unknown(e.to_string()))?;

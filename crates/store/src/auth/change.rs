@@ -8,10 +8,7 @@ use proto::authpb::{self, Permission, Role, UserAddOptions};
 use proto::etcdserverpb as pb;
 
 use super::{AuthState, Identity, ROOT, perms, record};
-use crate::ApplyError;
-
-/// Makes a salted hash of a password that an old entry carries in plain.
-pub(crate) type HashPassword = Option<fn(&str) -> Option<String>>;
+use crate::{ApplyError, HashPassword};
 
 /// The state to change and the place to write it to.
 pub(crate) struct AuthChange<'a> {
@@ -45,7 +42,11 @@ impl AuthChange<'_> {
         true
     }
 
-    pub fn user_add(&mut self, r: &pb::AuthUserAddRequest, hash: HashPassword) -> Result<(), ApplyError> {
+    pub fn user_add(
+        &mut self,
+        r: &pb::AuthUserAddRequest,
+        hash: Option<HashPassword>,
+    ) -> Result<(), ApplyError> {
         if r.name.is_empty() {
             return Err(ApplyError::UserEmpty);
         }
@@ -80,7 +81,7 @@ impl AuthChange<'_> {
     pub fn user_change_password(
         &mut self,
         r: &pb::AuthUserChangePasswordRequest,
-        hash: HashPassword,
+        hash: Option<HashPassword>,
     ) -> Result<(), ApplyError> {
         let user = self.state.users.get(&r.name).ok_or(ApplyError::UserNotFound)?;
         let password = match user.has_no_password() {
@@ -247,9 +248,9 @@ fn without_role(user: &authpb::User, role: &str) -> authpb::User {
 }
 
 /// The hash travels as base64; entries of old members carry the plain password instead.
-fn stored_password(plain: &str, hashed: &str, hash: HashPassword) -> Result<Bytes, ApplyError> {
+fn stored_password(plain: &str, hashed: &str, hash: Option<HashPassword>) -> Result<Bytes, ApplyError> {
     let stored = if !plain.is_empty() && hashed.is_empty() {
-        hash.and_then(|hash| hash(plain)).map(Bytes::from)
+        hash.and_then(|h| (h.hash)(plain, h.cost)).map(Bytes::from)
     } else {
         base64_decode(hashed.as_bytes()).map(Bytes::from)
     };

@@ -125,7 +125,8 @@ impl Session {
             options.token_kind = store::TokenKind::Jwt;
         }
         if args.has("hash") {
-            options.hash_password = Some(|plain| Some(format!("hash of {plain}")));
+            let hash = |plain: &str, cost| Some(format!("hash of {plain} at {cost}"));
+            options.hash_password = Some(store::HashPassword { hash, cost: 6 });
         }
         self.machine = Machine::new(options);
         Vec::new()
