@@ -33,8 +33,11 @@ impl Pace {
         let (mut asked, mut ended) = (0u64, 0u64);
         let (mut events, mut request) = (Vec::new(), Vec::new());
         let mut going = true;
-        while going || ended < asked {
+        loop {
             going = going && more(asked);
+            if !going && ended == asked {
+                break;
+            }
             while going && self.due(start, asked) <= Instant::now() {
                 request.clear();
                 next(asked, &mut request);
@@ -43,8 +46,12 @@ impl Pace {
             }
             let pause = if going { until(self.due(start, asked)) } else { PATIENCE };
             client.turn(pause, &mut events)?;
-            if !going && events.is_empty() && until(self.due(start, asked) + PATIENCE).is_zero() {
-                return Err(format!("{}: no answer for {PATIENCE:?}", self.method).into());
+            if !going && events.is_empty() {
+                return Err(format!(
+                    "{}: {ended} of {asked} answered, then nothing for {PATIENCE:?}",
+                    self.method
+                )
+                .into());
             }
             for event in events.drain(..) {
                 let Event::Ended { call, result } = event else { continue };
@@ -61,8 +68,7 @@ impl Pace {
     }
 }
 
-/// How long until then, in whole milliseconds, rounded up: what the kernel can wait without spinning.
+/// How long until then.
 pub fn until(then: Instant) -> Duration {
-    let rest = then.saturating_duration_since(Instant::now());
-    Duration::from_millis(rest.as_micros().div_ceil(1000) as u64)
+    then.saturating_duration_since(Instant::now())
 }

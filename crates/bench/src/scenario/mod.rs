@@ -123,25 +123,27 @@ impl Measured {
         what / self.done.operations as f64
     }
 
-    /// The figures every load has.
+    /// The figures every load has. A quantile needs ten operations above it.
     pub fn figures(&self) -> Vec<Figure> {
-        let latency = |quantile| self.done.latency.value_at_quantile(quantile) as f64 / 1e3;
-        vec![
+        let operations = self.done.operations;
+        let rate = operations as f64 / self.done.elapsed.as_secs_f64();
+        let own_cpu = self.per_operation(micros(self.done.own_cpu));
+        let mut figures = vec![
             Figure::less("server CPU, µs per operation", self.per_operation(micros(self.cost.cpu))),
-            Figure::more(
-                "operations per second",
-                self.done.operations as f64 / self.done.elapsed.as_secs_f64(),
-            ),
-            Figure::less("p50, µs", latency(0.5)),
-            Figure::less("p99, µs", latency(0.99)),
-            Figure::less("p99.9, µs", latency(0.999)),
-            Figure::less("resident after, MiB", mebibytes(self.resident)),
-            Figure::less("anonymous after, MiB", mebibytes(self.anonymous)),
-            Figure::neither(
-                "the client's own CPU, µs per operation",
-                self.per_operation(micros(self.done.own_cpu)),
-            ),
-        ]
+            Figure::more("operations per second", rate),
+        ];
+        for (name, quantile, needed) in
+            [("p50, µs", 0.5, 0), ("p99, µs", 0.99, 1_000), ("p99.9, µs", 0.999, 10_000)]
+        {
+            if operations >= needed {
+                let nanoseconds = self.done.latency.value_at_quantile(quantile);
+                figures.push(Figure::less(name, nanoseconds as f64 / 1e3));
+            }
+        }
+        figures.push(Figure::less("resident after, MiB", mebibytes(self.resident)));
+        figures.push(Figure::less("anonymous after, MiB", mebibytes(self.anonymous)));
+        figures.push(Figure::neither("the client's own CPU, µs per operation", own_cpu));
+        figures
     }
 
     pub fn written(&self) -> Figure {

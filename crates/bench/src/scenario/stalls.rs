@@ -6,6 +6,7 @@ use proto::etcdserverpb::{
     CompactionRequest, DefragmentRequest, HashKvRequest, RangeRequest, RangeResponse, SnapshotRequest,
 };
 
+use super::kv::fill_keys;
 use super::{Stand, large};
 use crate::Result;
 use crate::load::Done;
@@ -68,7 +69,7 @@ const WORKS: [Work; 5] = [
 pub fn stalls(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
     large::ensure(stand)?;
     let overwritten = OVERWRITTEN.min(stand.options.keys);
-    super::kv::fill_keys(stand, large::KEYS, overwritten, VALUE_BYTES)?;
+    fill_keys(stand, large::KEYS, overwritten, VALUE_BYTES)?;
     let mut figures = Vec::new();
     for work in &WORKS {
         let (done, took) = during(stand, work)?;

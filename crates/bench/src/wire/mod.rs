@@ -6,7 +6,7 @@ mod hpack;
 mod huffman;
 mod stream;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
@@ -17,6 +17,9 @@ use crate::Result;
 
 /// Connections served before their answers are handled: more would let the first answers wait for the last.
 const READY_MAX: usize = 16;
+
+/// How long a single call may be silent.
+const ASK_MAX: Duration = Duration::from_secs(600);
 
 /// Where a call runs: connection and stream.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +64,24 @@ impl Client {
         self.connections[place.connection as usize].send(place.stream, message, false);
     }
 
-    /// Writes what was called and sent, then waits for answers, at most `timeout`, and appends them.
+    /// Writes what was called and sent, then waits for answers and appends them: none when `timeout` is over.
     pub fn turn(&mut self, timeout: Duration, events: &mut Vec<Event>) -> Result<()> {
-        self.write()?;
+        let start = Instant::now();
+        loop {
+            self.write()?;
+            let rest = timeout.saturating_sub(start.elapsed());
+            self.read(rest, events)?;
+            if !events.is_empty() || start.elapsed() >= timeout {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read(&mut self, timeout: Duration, events: &mut Vec<Event>) -> Result<()> {
         let mut ready = [EpollEvent::empty(); READY_MAX];
-        let timeout = EpollTimeout::try_from(timeout)?;
-        let count = match self.epoll.wait(&mut ready, timeout) {
+        // In whole milliseconds, rounded up: less would spin.
+        let timeout = Duration::from_millis(timeout.as_micros().div_ceil(1000) as u64);
+        let count = match self.epoll.wait(&mut ready, EpollTimeout::try_from(timeout)?) {
             Err(nix::errno::Errno::EINTR) => 0,
             other => other?,
         };
@@ -100,7 +115,10 @@ impl Client {
         self.call(0, method, 0, &message.encode_to_vec(), true);
         let (mut events, mut answer) = (Vec::new(), Vec::new());
         loop {
-            self.turn(Duration::from_secs(600), &mut events)?;
+            self.turn(ASK_MAX, &mut events)?;
+            if events.is_empty() {
+                return Err(format!("{method}: no answer for {ASK_MAX:?}").into());
+            }
             for event in events.drain(..) {
                 match event {
                     Event::Message { body, .. } => answer = body,
