@@ -417,6 +417,27 @@ async fn clients_that_stop_reading_cost_little_memory_and_harm_nobody() {
     others_are_served(port, 5).await;
 }
 
+/// Some clients say only in a frame of its own, and a little later, that a request is complete.
+#[tokio::test]
+async fn requests_that_are_closed_late_do_not_wear_a_connection_out() {
+    let (_dir, member) = start(&[]);
+    let sender = connect(member.ports.client).await;
+    let get = framed(&pb::RangeRequest { key: "a".into(), ..Default::default() }.encode_to_vec());
+    for round in 0..80 {
+        let mut open = Vec::new();
+        for _ in 0..20 {
+            open.push(open_call(&sender, RANGE, get.clone()).await);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        for (response, mut stream) in open {
+            let closed = stream.send_data(Bytes::new(), true);
+            assert!(closed.is_ok(), "round {round}: {closed:?}");
+            let status = response.await.map(|response| response.status().as_u16());
+            assert!(matches!(status, Ok(200)), "round {round}: {status:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn connections_that_say_nothing_or_half_a_thing_harm_nobody() {
     let (_dir, member) = start(&[]);

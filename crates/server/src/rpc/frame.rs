@@ -5,13 +5,15 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::body::{Body, trailers_of};
 use super::error::{Code, Status};
 use crate::stats::Started;
 
 const HEADER_BYTES: usize = 5;
+/// How long the answer to a unary call waits for the end of the request.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Reads the messages of a request body.
 pub struct Messages {
@@ -52,6 +54,17 @@ impl Messages {
                 }
             }
         }
+    }
+
+    /// Waits, but not long, until the client has closed its side; what it still sends is thrown away. An answer before
+    /// that resets the stream, and a connection with too many resets is ended.
+    pub async fn closed(mut self) {
+        if self.ended || self.body.is_end_stream() {
+            return;
+        }
+        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        // One that does not close its side gets its answer all the same.
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, rest).await;
     }
 
     /// Keeps a lone chunk as it came, so that the usual small request is never copied.

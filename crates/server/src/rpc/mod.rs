@@ -138,7 +138,9 @@ where
     let counted = call.counted;
     let answer = async {
         let request = frame::decode_unary::<Q>(one(&mut messages).await?)?;
-        handler(call, request).await
+        let answer = handler(call, request).await?;
+        messages.closed().await;
+        Ok(answer)
     };
     reply(answer.await, counted)
 }
@@ -164,7 +166,9 @@ where
 {
     let decoded = |call, bytes: Bytes| async {
         let request = frame::decode_unary::<Q>(bytes.clone())?;
-        handler(call, request, bytes).await
+        let answer = handler(call, request, bytes).await?;
+        messages.closed().await;
+        Ok(answer)
     };
     unary_bytes(call, messages, decoded).await
 }
