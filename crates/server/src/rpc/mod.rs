@@ -128,21 +128,15 @@ pub fn message_limit(member: &Member) -> usize {
 }
 
 /// One request message in, one response message out.
-async fn unary<Q, A, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+async fn unary<Q, A, F, W>(call: Call, messages: Messages, handler: F) -> Response<Body>
 where
     Q: prost::Message + Default,
     A: Reply,
     F: FnOnce(Call, Q) -> W,
     W: Future<Output = Result<A, Status>>,
 {
-    let counted = call.counted;
-    let answer = async {
-        let request = frame::decode_unary::<Q>(one(&mut messages).await?)?;
-        let answer = handler(call, request).await?;
-        messages.closed().await;
-        Ok(answer)
-    };
-    reply(answer.await, counted)
+    unary_bytes(call, messages, |call, bytes| async { handler(call, frame::decode_unary::<Q>(bytes)?).await })
+        .await
 }
 
 fn reply(result: Result<impl Reply, Status>, counted: Started) -> Response<Body> {
@@ -166,9 +160,7 @@ where
 {
     let decoded = |call, bytes: Bytes| async {
         let request = frame::decode_unary::<Q>(bytes.clone())?;
-        let answer = handler(call, request, bytes).await?;
-        messages.closed().await;
-        Ok(answer)
+        handler(call, request, bytes).await
     };
     unary_bytes(call, messages, decoded).await
 }
@@ -181,7 +173,11 @@ where
     W: Future<Output = Result<A, Status>>,
 {
     let counted = call.counted;
-    let answer = async { handler(call, one(&mut messages).await?).await };
+    let answer = async {
+        let answer = handler(call, one(&mut messages).await?).await?;
+        messages.closed().await;
+        Ok(answer)
+    };
     reply(answer.await, counted)
 }
 
