@@ -5,7 +5,8 @@ use std::process::Command;
 pub fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn std::error::Error>> {
     let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let args: Vec<String> = args.collect();
-    if !args.iter().any(|arg| arg == "--balsa") {
+    let needless = ["--balsa", "--list", "--help"];
+    if !args.iter().any(|arg| needless.contains(&arg.as_str())) {
         succeed(cargo().args(["build", "--release", "--quiet", "--package", "balsa-server"]))?;
     }
     succeed(cargo().args(["run", "--release", "--quiet", "--package", "balsa-bench", "--"]).args(args))

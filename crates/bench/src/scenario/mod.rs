@@ -54,9 +54,9 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "keepalive", stage: Stage::Fresh, run: streams::keep_alive,
         about: "keep-alives of 1000 leases, each on a stream of its own, on 100 connections" },
     Scenario { name: "watch-1k", stage: Stage::Fresh, run: streams::watch_1k,
-        about: "1000 watchers of one prefix on 100 streams, 100 puts per second for 5 s" },
+        about: "1000 watchers of one prefix on 100 streams, 50 puts per second for 10 s" },
     Scenario { name: "watch-10k", stage: Stage::Fresh, run: streams::watch_10k,
-        about: "10,000 watchers of one prefix on 100 streams, 10 puts per second for 5 s" },
+        about: "10,000 watchers of one prefix on 100 streams, 5 puts per second for 10 s" },
     Scenario { name: "fill", stage: Stage::Large, run: large::fill,
         about: "puts of a million keys of 32 bytes, values of 256: 200 clients on 20 connections" },
     Scenario { name: "page", stage: Stage::Large, run: large::page,
@@ -146,9 +146,11 @@ impl Measured {
         figures
     }
 
+    /// What the kernel's account says. It tells apart two builds; servers that write into folios of different sizes it
+    /// does not compare.
     pub fn written(&self) -> Figure {
         let per_operation = self.per_operation(self.cost.written_bytes as f64);
-        Figure::less("written to disk, bytes per operation", per_operation)
+        Figure::neither("written to disk, bytes per operation", per_operation)
     }
 }
 

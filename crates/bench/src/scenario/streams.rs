@@ -41,16 +41,16 @@ pub fn keep_alive(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
 }
 
 pub fn watch_1k(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
-    watch(stand, 1_000, 100)
+    watch(stand, 1_000, 50)
 }
 
 pub fn watch_10k(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
-    watch(stand, 10_000, 10)
+    watch(stand, 10_000, 5)
 }
 
 /// `watchers` of one prefix on 100 streams, while one client puts below it `per_second`.
 fn watch(stand: &mut Stand<'_>, watchers: usize, per_second: u32) -> Result<Vec<Figure>> {
-    let puts = stand.options.scaled(u64::from(per_second) * 5);
+    let puts = stand.options.scaled(u64::from(per_second) * 10);
     let mut client = Client::connect(stand.member.port, WATCH_CONNECTIONS + 1, true)?;
     create(&mut client, watchers)?;
 
