@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["mvcc", "backend", "proto"]),
     ("server", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("client", &["proto"]),
+    ("http2", &[]),
     ("etcdctl", &["client", "proto"]),
     ("sim", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("bench", &["proto"]),
