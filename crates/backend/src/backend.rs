@@ -40,7 +40,7 @@ impl Backend {
         let size = view.committed.size().into();
         Ok(Backend {
             active,
-            current: Arc::new(Current { view: RwLock::new(Arc::new(view)), size }),
+            current: Arc::new(Current { view: RwLock::new(Arc::new(view)), size, readers: db.readers() }),
             db: Arc::new(Mutex::new(db)),
             vacuum,
         })

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use disk::Disk;
 use parking_lot::RwLock;
 
-use crate::bolt::{self, Snapshot, SnapshotSource};
+use crate::bolt::{self, Readers, Snapshot, SnapshotSource};
 use crate::error::Error;
 use crate::layer::{Change, Layer, Record};
 use crate::schema::Bucket;
@@ -28,6 +28,7 @@ pub(crate) struct Current {
     pub(crate) view: RwLock<Arc<View>>,
     /// Size of its committed file, for those who want nothing else.
     pub(crate) size: AtomicU64,
+    pub(crate) readers: Readers,
 }
 
 /// Changes taken from the layers at once. Bounds how long the writer waits for a reader.
@@ -49,6 +50,11 @@ impl Reader {
     /// As [`ReadTx::size`] of a new transaction, but without pinning anything.
     pub fn size(&self) -> u64 {
         self.current.size.load(Acquire)
+    }
+
+    /// How many committed states are being looked at, the newest one included.
+    pub fn pinned(&self) -> usize {
+        self.current.readers.pinned().len()
     }
 }
 

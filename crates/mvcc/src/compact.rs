@@ -26,6 +26,8 @@ pub enum CompactProgress {
     Done {
         /// What was compacted.
         revision: i64,
+        /// How many records were deleted.
+        deleted: u64,
         /// The hash of what was there at that revision; none when the compaction before it was still running.
         hash: Option<HashKv>,
     },
@@ -40,6 +42,7 @@ pub(crate) struct Compaction {
     /// Revisions that stay, as far as the records have not been walked past them.
     keep: BTreeSet<Revision>,
     digest: Digest,
+    deleted: u64,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,7 @@ impl Compaction {
             phase: Phase::Index(None),
             keep: BTreeSet::new(),
             digest: Digest::new(revision, previous),
+            deleted: 0,
         }
     }
 }
@@ -133,7 +137,7 @@ impl Kv {
             self.shared.hashes.lock().store(stored);
             hash = Some(stored);
         }
-        CompactProgress::Done { revision: job.revision, hash }
+        CompactProgress::Done { revision: job.revision, deleted: job.deleted, hash }
     }
 }
 
@@ -167,6 +171,7 @@ impl Compaction {
                 doomed.push(key);
             }
         }
+        self.deleted += doomed.len() as u64;
         for key in doomed {
             backend.delete(Bucket::Key, &key);
         }

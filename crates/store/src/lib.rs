@@ -40,7 +40,7 @@ pub use error::{ApplyError, Error};
 pub use member::{ConfChangeContext, ConfState, Downgrade, Member, Members};
 pub use options::{HashPassword, Options, TokenKind};
 pub use outcome::{ConfChangeOutcome, Entry, LeaseChange, MemberChange, Outcome, Response, TokenChange};
-pub use reader::StoreReader;
+pub use reader::{Compacted, StoreReader};
 pub use request::{NoTxn, decode_txn};
 pub use store::Store;
 pub use version::Version;

@@ -1,11 +1,12 @@
 //! What every other thread may see of the store: never waits for apply.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use mvcc::KvReader;
+use mvcc::{HashKv, KvReader};
 use parking_lot::Mutex;
 use proto::etcdserverpb as pb;
 
@@ -16,17 +17,49 @@ use crate::lease::{Lease, LeaseTable};
 use crate::quota::Quota;
 use crate::{ApplyError, Members, Options, Version};
 
+/// Compactions remembered.
+const COMPACTIONS_MAX: usize = 10;
+
 /// State that apply publishes.
 pub(crate) struct Shared {
     pub options: Options,
     pub applied_index: AtomicU64,
     pub applied_term: AtomicU64,
     pub compaction_done: AtomicI64,
+    pub compactions: Mutex<Compactions>,
     pub auth: ArcSwap<AuthState>,
     pub members: ArcSwap<Members>,
     pub alarms: ArcSwap<Alarms>,
     pub leases: Mutex<LeaseTable>,
     pub storage_version: Mutex<Option<Version>>,
+}
+
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    /// Up to which revision.
+    pub revision: i64,
+    /// Records deleted.
+    pub deleted: u64,
+    /// The hash it left, if any.
+    pub hash: Option<HashKv>,
+}
+
+/// The newest compactions, and how many records all since the start have deleted.
+#[derive(Default)]
+pub(crate) struct Compactions {
+    newest_last: VecDeque<Compacted>,
+    deleted: u64,
+}
+
+impl Compactions {
+    pub fn add(&mut self, done: Compacted) {
+        self.deleted += done.deleted;
+        self.newest_last.push_back(done);
+        if self.newest_last.len() > COMPACTIONS_MAX {
+            self.newest_last.pop_front();
+        }
+    }
 }
 
 /// The readers' door. Cheap to clone. After a snapshot install a new store has new readers: the server swaps them.
@@ -84,6 +117,18 @@ impl StoreReader {
     #[must_use]
     pub fn compaction_done(&self) -> i64 {
         self.shared.compaction_done.load(Ordering::Acquire)
+    }
+
+    /// What the compaction up to this revision did, unless it was long ago.
+    #[must_use]
+    pub fn compacted(&self, revision: i64) -> Option<Compacted> {
+        self.shared.compactions.lock().newest_last.iter().find(|done| done.revision == revision).copied()
+    }
+
+    /// Records that compactions have deleted since the start.
+    #[must_use]
+    pub fn compacted_records(&self) -> u64 {
+        self.shared.compactions.lock().deleted
     }
 
     /// Users, roles, switch.

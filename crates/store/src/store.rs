@@ -14,7 +14,7 @@ use crate::alarm::Alarms;
 use crate::auth::{self, AuthState};
 use crate::lease::LeaseTable;
 use crate::lease::table::KeyLeases;
-use crate::reader::Shared;
+use crate::reader::{Compacted, Shared};
 use crate::record::{be_u64, damaged};
 use crate::{ConfState, Error, Members, Options, StoreReader, Version, membership, v2};
 
@@ -66,6 +66,7 @@ impl Store {
             applied_index: AtomicU64::new(position.index),
             applied_term: AtomicU64::new(0),
             compaction_done: AtomicI64::new(compaction_done),
+            compactions: Mutex::default(),
             auth: ArcSwap::new(auth.clone()),
             members: ArcSwap::new(members.clone()),
             alarms: ArcSwap::new(alarms.clone()),
@@ -166,7 +167,9 @@ impl Store {
 
     /// One step of compaction over at most `budget` records (at most 1000). True if there is more to do.
     pub fn maintain(&mut self, budget: usize) -> Result<bool, Error> {
-        if let CompactProgress::Done { revision, .. } = self.kv.compact_step(&mut self.backend, budget)? {
+        let progress = self.kv.compact_step(&mut self.backend, budget)?;
+        if let CompactProgress::Done { revision, deleted, hash } = progress {
+            self.shared.compactions.lock().add(Compacted { revision, deleted, hash });
             self.shared.compaction_done.store(revision, Ordering::Release);
         }
         Ok(self.kv.compacting())

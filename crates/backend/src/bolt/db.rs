@@ -87,6 +87,11 @@ impl Db {
         })
     }
 
+    /// Who is looking at which committed state.
+    pub(crate) fn readers(&self) -> Readers {
+        self.readers.clone()
+    }
+
     /// Creates the buckets that are missing, as etcd does on every start.
     pub(crate) fn create_buckets(&mut self) -> Result<(), Error> {
         let missing = |bucket: &Bucket| self.snapshot.root(*bucket).is_none();

@@ -23,5 +23,6 @@ mod vacuum;
 pub use cursor::Range;
 pub(crate) use db::open_read_only;
 pub use db::{Db, Options};
+pub(crate) use snapshot::Readers;
 pub use snapshot::{Snapshot, SnapshotSource};
 pub use vacuum::VacuumRequest;

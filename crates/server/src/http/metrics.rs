@@ -34,6 +34,8 @@ fn storage(metrics: &Metrics, member: &Member) {
     metrics.etcd_mvcc_db_total_size_in_use_in_bytes.set(store.size_in_use_bytes() as f64);
     metrics.etcd_debugging_mvcc_current_revision.set_int(store.revision());
     metrics.etcd_debugging_mvcc_compact_revision.set_int(store.compact_revision());
+    metrics.etcd_debugging_mvcc_db_compaction_keys_total.set(store.compacted_records());
+    metrics.etcd_mvcc_db_open_read_transactions.set(store.backend().pinned() as f64);
     metrics.etcd_debugging_auth_revision.set(store.auth().revision as f64);
     metrics.etcd_server_quota_backend_bytes.set(crate::rpc::quota(member) as f64);
     metrics.etcd_debugging_server_alarms.clear();
