@@ -1,5 +1,7 @@
 //! From a data directory, empty or not, to everything a member needs to run. Formats 1.1, 5.9, 6.4, 6.6.
 
+mod old;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,12 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ::raft::{ConfState, Entry, EntryKind, HardState, Index, MemberId, Restored, Term};
 use backend::{Backend, Bucket, schema};
 use disk::{Disk, Open};
-use prost::Message as _;
-use proto::{etcdserverpb as pb, raftpb};
 use sha1::{Digest, Sha1};
-use store::{Members, Store, Version};
+use store::{Store, Version};
 use thiserror::Error;
-use wal::{SnapshotRecord, Wal, codec};
+use wal::{Wal, codec};
 
 use crate::config::{ClusterState, Config, Emulated};
 use crate::log;
@@ -352,7 +352,7 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
         .map(|(member, cluster)| (member.0, cluster))
         .map_err(|error| Error::Damaged(format!("failed to decode the metadata of the log: {error}")))?;
     let mut store = open_store(backend, config, member_id, cluster_id)?;
-    let seeded = seed_from_v2(disk.as_ref(), config, &mut store, &records)?;
+    let seeded = old::seed_from_v2(disk.as_ref(), config, &mut store, &records, &replay.entries)?;
     let mut entries = replay.entries;
     let mut hard_state = replay.hard_state;
     if entries.is_empty() && hard_state == HardState::default() && newest.index == Index(0) {
@@ -360,14 +360,14 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
         (hard_state, entries) = seed(&mut wal, &initial_members_with(config, member_id)?)?;
     }
     if seeded {
-        roll_forward(&mut store, &entries)?;
+        old::roll_forward(&mut store, &entries)?;
     }
     // The commit index alone is not synced: what is applied was committed.
     hard_state.commit = hard_state.commit.max(Index(store.consistent_index())).max(newest.index);
     if config.force_new_cluster {
         force_new_cluster(&mut wal, &store, &mut hard_state, &mut entries, member_id)?;
     }
-    let has_v2_requests = entries.iter().any(is_v2_request);
+    let has_v2_requests = entries.iter().any(old::is_v2_request);
     let applied = newest.index.max(Index(store.consistent_index()));
     let restored = Restored {
         hard_state,
@@ -415,58 +415,6 @@ fn open_backend_at(disk: &Arc<dyn Disk>, config: &Config, snapshot: Index) -> Re
     disk.rename(&received, &config.db_path()).map_err(shown)?;
     disk.sync_dir(&config.snap_path()).map_err(shown)?;
     open_backend(disk, config)
-}
-
-/// A directory of 3.5 may hold stale member records: the truth is in the v2 blob of its newest .snap (formats 3.7).
-fn seed_from_v2(
-    disk: &dyn Disk,
-    config: &Config,
-    store: &mut Store,
-    records: &[SnapshotRecord],
-) -> Result<bool, Error> {
-    if store.reader().storage_version() != Some(Version::V3_5) || store.consistent_index() == 0 {
-        return Ok(false);
-    }
-    let newest = records.last().map_or(Index(0), |record| record.index);
-    let snapshot = wal::snap::load_newest(disk, &config.snap_path(), records)?;
-    let blob = match snapshot.filter(|snapshot| snapshot.index == newest && !snapshot.data.is_empty()) {
-        Some(snapshot) => snapshot.data,
-        // The log is there from its beginning, and so are all conf changes.
-        None if newest == Index(0) => store::v2::encode(&Members::default()),
-        None => return Ok(false),
-    };
-    store.seed_members(&blob)?;
-    Ok(true)
-}
-
-/// Entries the database already includes, once more for the membership alone.
-fn roll_forward(store: &mut Store, entries: &[Entry]) -> Result<(), Error> {
-    let consistent = store.consistent_index();
-    for entry in entries.iter().take_while(|e| e.index.0 <= consistent) {
-        match entry.kind {
-            EntryKind::ConfChange => {
-                let change = raftpb::ConfChange::decode(entry.data.clone()).map_err(|error| {
-                    Error::Damaged(format!("conf change at index {}: {error}", entry.index))
-                })?;
-                store.apply_conf_change(entry.index.0, entry.term.0, &change);
-            }
-            _ => {
-                store.apply(
-                    store::Entry { index: entry.index.0, term: entry.term.0, data: &entry.data },
-                    false,
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A bare request of the v2 store, as 3.5 writes them: 3.7 dies of it (formats 4.3).
-fn is_v2_request(entry: &Entry) -> bool {
-    entry.kind == EntryKind::Normal
-        && !entry.data.is_empty()
-        && pb::InternalRaftRequest::decode(entry.data.clone())
-            .map_or(true, |request| request.header.is_none() && request.id == 0)
 }
 
 /// The store's membership in raft's words.
@@ -533,7 +481,7 @@ fn force_new_cluster(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn config(cluster: &str, token: &str) -> Config {
@@ -554,7 +502,7 @@ mod tests {
         assert_eq!(format!("{added:x}"), "f5cd627e05132a6d");
     }
 
-    fn fresh() -> Config {
+    pub fn fresh() -> Config {
         Config {
             data_dir: "/var/lib/etcd".into(),
             advertise_peer_urls: vec![crate::config::Url::plain("localhost", 2380)],
@@ -562,7 +510,7 @@ mod tests {
         }
     }
 
-    fn start(disk: &disk::MemDisk) -> Booted {
+    pub fn start(disk: &disk::MemDisk) -> Booted {
         boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh()).unwrap()
     }
 
@@ -589,50 +537,5 @@ mod tests {
             assert!(!again.restored.entries.is_empty(), "cut off at change {op}: nobody can be elected");
         }
         assert!(op > 10, "only {op} changes");
-    }
-
-    #[test]
-    fn members_of_an_etcd_3_5_that_took_no_snapshot_are_read_from_the_log() {
-        let disk = disk::MemDisk::new(0);
-        let mut booted = start(&disk);
-        let learner = store::Member {
-            id: 5,
-            peer_urls: vec!["http://localhost:2480".into()],
-            is_learner: true,
-            ..Default::default()
-        };
-        let stale = learner.to_json();
-        let added = store::ConfChangeContext { member: learner, is_promote: false };
-        let promoted = store::ConfChangeContext {
-            member: store::Member { id: 5, ..Default::default() },
-            is_promote: true,
-        };
-        let changes = [
-            (::raft::ConfChangeKind::AddLearnerNode, added.to_json()),
-            (::raft::ConfChangeKind::AddNode, promoted.to_json()),
-        ];
-        let mut entries = booted.restored.entries.clone();
-        for (kind, context) in changes {
-            let index = Index(entries.len() as u64 + 1);
-            let change = ::raft::ConfChange { id: 0, kind, node_id: MemberId(5), context: context.into() };
-            let data = codec::encode_conf_change(&change);
-            entries.push(Entry { term: Term(1), index, kind: EntryKind::ConfChange, data });
-        }
-        booted.wal.append(None, &entries[1..]).unwrap();
-        booted.wal.sync().unwrap();
-        for entry in &entries {
-            let change = raftpb::ConfChange::decode(entry.data.clone()).unwrap();
-            booted.store.apply_conf_change(entry.index.0, 1, &change).result.unwrap();
-        }
-        booted.store.commit().unwrap();
-        let mut backend = booted.store.into_backend();
-        // As 3.5.1 leaves it: the record of the learner, never overwritten.
-        backend.put(Bucket::Members, "5".into(), stale.into());
-        backend.commit().unwrap();
-        drop((backend, booted.wal));
-
-        let again = start(&disk);
-        assert!(!again.store.members().list[&5].is_learner);
-        assert_eq!(again.restored.conf_state.voters.len(), 2);
     }
 }
