@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use server::{config, log, run};
+use server::{config, log, notices, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         return config::Exit::refused(error).end();
     }
     std::mem::take(&mut config.notes).iter().for_each(log::write);
+    notices::called(&config);
     match run::run(config) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(signal)) => {

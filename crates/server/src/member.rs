@@ -176,7 +176,11 @@ impl Member {
             ::raft::ConfChange { id, kind, node_id: ::raft::MemberId(node), context: context.into() };
         self.push(Input::ProposeConfChange { id, change })?;
         match self.answer(&mut ticket).await? {
-            Answer::ConfChanged(result) => Ok(result?),
+            Answer::ConfChanged(result) => {
+                let members = result?;
+                crate::notices::conf_changed(self.id, kind, node);
+                Ok(members)
+            }
             Answer::Refused(why) => Err(refused(why)),
             Answer::Applied { .. } | Answer::ReadAt(_) => Err(error::TIMEOUT),
         }

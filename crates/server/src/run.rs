@@ -62,18 +62,27 @@ impl Running {
     pub fn start(config: Config) -> Result<Running, StartError> {
         check_supported(&config)?;
         let config = Arc::new(config);
-        let listeners = Listeners::bind(&config)?;
+        Running::open(&config).inspect_err(|_| {
+            notices::closing(&config);
+            notices::closed(&config);
+        })
+    }
+
+    fn open(config: &Arc<Config>) -> Result<Running, StartError> {
+        let listeners = Listeners::bind(config)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        notices::starting(config, ::wal::Wal::exists(disk.as_ref(), &config.wal_path()));
         crate::stats::prepare(config.metrics == crate::config::Metrics::Extensive);
         let start = SystemTime::now();
-        let booted = bootstrap::boot(&disk, &config)?;
-        notices::booted(&config, &booted, start);
+        let booted = bootstrap::boot(&disk, config)
+            .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
+        notices::booted(config, &booted, start);
         let client_addresses = listeners.clients.iter().filter_map(|l| l.local_addr().ok()).collect();
         let (stop, stopping) = watch::channel(false);
         let removed = Arc::new(tokio::sync::Notify::new());
         let loops = std::thread::available_parallelism().map_or(1, usize::from);
         let waiters = Arc::new(Waiters::new(loops));
-        let (member, threads) = assemble(&config, disk, booted, waiters.clone(), stopping.clone(), &removed)?;
+        let (member, threads) = assemble(config, disk, booted, waiters.clone(), stopping.clone(), &removed)?;
         let limits = Limits {
             streams_max: Some(config.max_concurrent_streams).filter(|n| *n != u32::MAX),
             keepalive_interval: config.grpc_keepalive_interval,
@@ -92,6 +101,7 @@ impl Running {
         let member = &self.member;
         for listener in listeners.peers {
             log::info!("serving peer traffic", "address" = address(&listener));
+            log::info!("cmux::serve", "address" = address(&listener));
             self.door.open(listener, peer::service(member.clone()))?;
         }
         for listener in listeners.metrics {
@@ -147,8 +157,18 @@ impl Running {
                 "current-leader-member-id" = hex(self.member.leadership.now().leader.0)
             );
         }
+        for monitor in ["cluster", "storage"] {
+            log::info!(format!("server has stopped; stopping {monitor} version's monitor"));
+        }
+        let peers = &self.member.config.listen_peer_urls;
+        for url in peers {
+            log::info!("stopping serving peer traffic", "address" = url.host.as_str());
+        }
         self.stop.send_replace(true);
         self.door.join();
+        for url in peers {
+            log::info!("stopped serving peer traffic", "address" = url.host.as_str());
+        }
         self.threads.stop(&self.member);
         notices::closed(&self.member.config);
     }
@@ -327,6 +347,9 @@ fn assemble(
         no_sync: config.unsafe_no_fsync,
     };
     let ahead = election_ahead(config, &restored);
+    if ahead > 0 {
+        notices::fast_forwarded(config, member.id, ahead);
+    }
     let mut node_config = node::Config::new(::raft::MemberId(member.id), rand::random());
     node_config.election_ticks = config.election_ticks();
     node_config.pre_vote = config.pre_vote;

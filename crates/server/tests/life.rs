@@ -55,6 +55,7 @@ fn the_lines_others_wait_for_come_in_etcds_order() {
     let data = dir.path().join("data");
     let server = Server::start(&data, &[]);
     server.wait_log("serving client traffic insecurely");
+    server.wait_log("set initial cluster version");
     server.signal("-TERM");
     let (_, _, log) = server.end();
     let messages = messages(&log);

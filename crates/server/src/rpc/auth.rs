@@ -4,7 +4,9 @@ use proto::etcdserverpb as pb;
 use store::Response;
 
 use super::Call;
+use super::auth_lines::Told;
 use super::error::{self, Status};
+use crate::log;
 use crate::member::Field;
 use crate::tokens::Tokens;
 
@@ -16,12 +18,18 @@ macro_rules! proposed {
         $(#[$doc])*
         pub async fn $name(call: Call, request: pb::$request) -> Result<pb::$response, Status> {
             let who = call.who().await?;
-            match call.member.propose(&who, Field::$field, &request).await? {
-                Response::$variant(mut response) => {
+            let before = call.member.store.auth();
+            match call.member.propose(&who, Field::$field, &request).await {
+                Ok(Response::$variant(mut response)) => {
+                    request.done(&before, &call.member.store.auth());
                     call.member.fill(&mut response.header);
                     Ok(response)
                 }
-                _ => Err(error::TIMEOUT),
+                Ok(_) => Err(error::TIMEOUT),
+                Err(status) => {
+                    request.refused(&before);
+                    Err(status)
+                }
             }
         }
     )*};
@@ -122,7 +130,15 @@ pub async fn authenticate(
     let member = &call.member;
     member.linearize().await?;
     loop {
-        let revision = check_password(&call, &request).await?;
+        let revision = check_password(&call, &request).await.inspect_err(|status| {
+            if *status == error::AUTH_FAILED {
+                log::warning!(
+                    "invalid authentication was requested",
+                    "user" = &request.name,
+                    "error" = "auth: authentication failed, invalid user ID or password"
+                );
+            }
+        })?;
         let internal = pb::InternalAuthenticateRequest {
             name: request.name.clone(),
             password: String::new(),
@@ -156,7 +172,11 @@ async fn check_password(call: &Call, request: &pb::AuthenticateRequest) -> Resul
     let stored = String::from_utf8_lossy(&user.record.password).into_owned();
     let given = request.password.clone();
     let right = hashing(move || bcrypt::verify(given, &stored)).await?;
-    if right.unwrap_or(false) { Ok(auth.revision) } else { Err(error::AUTH_FAILED) }
+    if right.unwrap_or(false) {
+        return Ok(auth.revision);
+    }
+    log::info!("invalid password", "user-name" = &request.name);
+    Err(error::AUTH_FAILED)
 }
 
 /// Standard base64 with padding.

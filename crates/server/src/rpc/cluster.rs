@@ -6,7 +6,8 @@ use store::{ConfChangeContext, Members};
 
 use super::Call;
 use super::error::{self, Status};
-use crate::bootstrap;
+use crate::notices::hex;
+use crate::{bootstrap, log};
 
 /// Log position, relative to the leader's, from which on a learner may be promoted.
 const LEARNER_READY: f64 = 0.9;
@@ -19,6 +20,12 @@ pub async fn add(call: Call, request: pb::MemberAddRequest) -> Result<pb::Member
     if member.config.strict_reconfig_check {
         let members = member.store.members();
         if !request.is_learner && !may_add_voter(&members) {
+            log::warning!(
+                "rejecting member add request; not enough healthy members",
+                "local-member-id" = hex(member.id),
+                "requested-member-add" = urls.join(","),
+                "error" = error::NOT_ENOUGH_STARTED.message.as_ref()
+            );
             return Err(error::NOT_ENOUGH_STARTED);
         }
         if members.voters().count() > 1 && !member.leadership.has_leader() {
@@ -49,9 +56,26 @@ pub async fn remove(
         && members.list.get(&request.id).is_none_or(|m| !m.is_learner)
         && !may_remove_voter(&members, request.id)
     {
+        log::warning!(
+            "rejecting member remove request; not enough healthy members",
+            "local-member-id" = hex(member.id),
+            "requested-member-remove-id" = hex(request.id),
+            "error" = error::NOT_ENOUGH_STARTED.message.as_ref()
+        );
         return Err(error::NOT_ENOUGH_STARTED);
     }
+    let removed = members.list.get(&request.id).cloned();
     let members = member.propose_conf_change(ConfChangeKind::RemoveNode, request.id, Vec::new()).await?;
+    if let Some(removed) = removed {
+        log::info!(
+            "removed member",
+            "cluster-id" = hex(member.cluster_id),
+            "local-member-id" = hex(member.id),
+            "removed-remote-peer-id" = hex(removed.id),
+            "removed-remote-peer-urls" = &removed.peer_urls,
+            "removed-remote-peer-is-learner" = removed.is_learner
+        );
+    }
     Ok(pb::MemberRemoveResponse { header: member.bare_header(), members: list_to_proto(&members) })
 }
 
@@ -66,6 +90,14 @@ pub async fn update(
     let member = &call.member;
     let members =
         member.propose_conf_change(ConfChangeKind::UpdateNode, request.id, updated.to_json()).await?;
+    log::info!(
+        "updated member",
+        "cluster-id" = hex(member.cluster_id),
+        "local-member-id" = hex(member.id),
+        "updated-remote-peer-id" = hex(updated.id),
+        "updated-remote-peer-urls" = &updated.peer_urls,
+        "updated-remote-peer-is-learner" = members.iter().any(|m| m.id == updated.id && m.is_learner)
+    );
     Ok(pb::MemberUpdateResponse { header: member.bare_header(), members: list_to_proto(&members) })
 }
 
@@ -83,6 +115,12 @@ pub async fn promote(
     let promoted = store::Member { id: request.id, ..Default::default() };
     let context = ConfChangeContext { member: promoted, is_promote: true }.to_json();
     let members = member.propose_conf_change(ConfChangeKind::AddNode, request.id, context).await?;
+    log::info!(
+        "promote member",
+        "cluster-id" = hex(member.cluster_id),
+        "local-member-id" = hex(member.id),
+        "promoted-member-id" = hex(request.id)
+    );
     Ok(pb::MemberPromoteResponse { header: member.bare_header(), members: list_to_proto(&members) })
 }
 

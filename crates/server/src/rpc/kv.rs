@@ -227,6 +227,7 @@ pub async fn compact(call: Call, request: pb::CompactionRequest) -> Result<pb::C
     let who = call.admin().await?;
     match call.member.propose(&who, Field::Compaction, &request).await? {
         Response::Compaction { mut response, physical, revision } => {
+            crate::task::compact::follow(&call.member, revision);
             if physical {
                 physically_compacted(&call.member, revision).await?;
             }

@@ -82,7 +82,17 @@ pub async fn defragment(call: Call, _: pb::DefragmentRequest) -> Result<pb::Defr
     let _running = member.begin_defragment();
     let start = Instant::now();
     let before = member.store.size_bytes();
+    let in_use_before = member.store.size_in_use_bytes();
+    let path = log::Value::text(member.config.db_path().display());
     log::info!("starting defragment");
+    log::info!(
+        "defragmenting",
+        "path" = path.clone(),
+        "current-db-size-bytes" = before,
+        "current-db-size" = log::size(before),
+        "current-db-size-in-use-bytes" = in_use_before,
+        "current-db-size-in-use" = log::size(in_use_before)
+    );
     member.with_store(|store| store.start_defragment()).await?;
     while member
         .with_store(|store| store.is_defragmenting().then(|| store.commit()).transpose())
@@ -92,16 +102,19 @@ pub async fn defragment(call: Call, _: pb::DefragmentRequest) -> Result<pb::Defr
     {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let after = member.store.size_bytes();
+    let (after, in_use) = (member.store.size_bytes(), member.store.size_in_use_bytes());
     log::info!(
         "finished defragmenting directory",
+        "path" = path,
         "current-db-size-bytes-diff" = as_i64(after) - as_i64(before),
         "current-db-size-bytes" = after,
         "current-db-size" = log::size(after),
-        "current-db-size-in-use-bytes" = member.store.size_in_use_bytes(),
-        "current-db-size-in-use" = log::size(member.store.size_in_use_bytes()),
+        "current-db-size-in-use-bytes-diff" = as_i64(in_use) - as_i64(in_use_before),
+        "current-db-size-in-use-bytes" = in_use,
+        "current-db-size-in-use" = log::size(in_use),
         "took" = start.elapsed()
     );
+    log::info!("finished defragment");
     crate::stats::METRICS.etcd_disk_backend_defrag_duration_seconds.observe_time(start.elapsed());
     Ok(pb::DefragmentResponse { header: None })
 }
@@ -157,14 +170,16 @@ pub async fn snapshot(call: Call, _: pb::SnapshotRequest, sink: Sink) -> Result<
         "size" = log::size(source.len()),
         "storage-version" = version.clone()
     );
-    let (total, sent) = (source.len(), blocking(move || send_file(&source, &version, &sink)).await?);
+    let (total, shown) = (source.len(), version.clone());
+    let sent = blocking(move || send_file(&source, &version, &sink)).await?;
     sent?;
     crate::stats::METRICS.etcd_disk_backend_snapshot_duration_seconds.observe_time(start.elapsed());
     log::info!(
         "successfully sent database snapshot to client",
         "total-bytes" = total,
         "size" = log::size(total),
-        "took" = start.elapsed()
+        "took" = start.elapsed(),
+        "storage-version" = shown
     );
     Ok(())
 }
@@ -195,6 +210,11 @@ fn send_file(source: &backend::SnapshotSource, version: &str, sink: &Sink) -> Re
         offset += read as u64;
         send(total - offset, chunk.into())?;
     }
+    log::info!(
+        "sending database sha256 checksum to client",
+        "total-bytes" = total,
+        "checksum-size" = <Sha256 as Digest>::output_size()
+    );
     send(0, Bytes::copy_from_slice(&sum.finalize()))
 }
 

@@ -3,6 +3,7 @@
 //! Handlers are plain async functions from request to response, written once, whatever door they are called through.
 
 mod auth;
+mod auth_lines;
 pub mod body;
 mod cluster;
 mod election;

@@ -18,6 +18,7 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Has old segments and snapshots removed now and then.
 pub async fn purge(member: Arc<Member>, wal: Sender<wal::Job>) {
+    crate::notices::purging(&member.config, PURGE_INTERVAL);
     loop {
         tokio::select! {
             () = tokio::time::sleep(PURGE_INTERVAL) => {}

@@ -8,6 +8,7 @@ use proto::membershippb as pb;
 use store::{Members, Version};
 
 use crate::member::{Field, Member};
+use crate::notices::hex;
 use crate::{bootstrap, log};
 
 /// How often versions are compared.
@@ -17,12 +18,15 @@ const INTERVAL: Duration = Duration::from_secs(4);
 pub async fn run(member: Arc<Member>) {
     let mut leader_starts = member.applied.leader_starts();
     let mut cluster_versions = member.applied.cluster_versions();
+    let mut known = member.store.members().cluster_version;
     let mut downgrade_checks =
         tokio::time::interval(member.config.downgrade_check_time.max(Duration::from_millis(1)));
     loop {
         if member.leadership.leads() {
             decide(&member).await;
         }
+        let version = *cluster_versions.borrow_and_update();
+        told(&member, &mut known, version);
         migrate(&member).await;
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
@@ -32,6 +36,29 @@ pub async fn run(member: Arc<Member>) {
             () = member.stopping() => return,
         }
     }
+}
+
+/// The cluster agreed on a version: a first one, or another than was `known`.
+fn told(member: &Member, known: &mut Option<Version>, version: Option<Version>) {
+    let Some(version) = version.filter(|_| version != *known) else { return };
+    let (cluster_id, id) = (hex(member.cluster_id), hex(member.id));
+    match known.replace(version) {
+        None => log::info!(
+            "set initial cluster version",
+            "cluster-id" = cluster_id,
+            "local-member-id" = id,
+            "cluster-version" = version.short()
+        ),
+        Some(from) => log::info!(
+            "updated cluster version",
+            "cluster-id" = cluster_id,
+            "local-member-id" = id,
+            "from" = from.short(),
+            "to" = version.short()
+        ),
+    }
+    log::info!("enabled capabilities for version", "cluster-version" = version.short());
+    log::info!("cluster version is updated", "cluster-version" = version.short());
 }
 
 /// Lowest server version of all members, `None` while one has not said. Only this member can be asked yet.
@@ -62,29 +89,32 @@ async fn decide(member: &Member) {
         }
     }
     let request = pb::ClusterVersionSetRequest { ver: version.to_string() };
-    match member.propose(&Default::default(), Field::ClusterVersionSet, &request).await {
-        Err(status) => log::warning!("failed to update cluster version", "error" = status.message.as_ref()),
-        Ok(_) if members.cluster_version.is_none() => log::info!(
-            "set initial cluster version",
-            "cluster-id" = format!("{:x}", member.cluster_id),
-            "local-member-id" = format!("{:x}", member.id),
-            "cluster-version" = version.short()
-        ),
-        Ok(_) => {}
+    if let Err(status) = member.propose(&Default::default(), Field::ClusterVersionSet, &request).await {
+        log::warning!("failed to update cluster version", "error" = status.message.as_ref());
     }
 }
 
 /// Brings the mark of the file's schema to the cluster version.
 async fn migrate(member: &Member) {
+    let (cluster, storage) = (member.store.members().cluster_version, member.store.storage_version());
     // Nothing that needs more than 3.5 to be read ever enters the log.
     let done = member.with_store(|store| store.migrate_storage(Version::V3_5)).await;
     match done {
         Ok(Ok(Some(version))) => {
+            log::info!(
+                "cluster version differs from storage version.",
+                "cluster-version" = shown(cluster),
+                "storage-version" = shown(storage)
+            );
             log::info!("updated storage version", "new-storage-version" = version.to_string());
         }
         Ok(Err(error)) => log::warning!("failed to update storage version", "error" = error.to_string()),
         Ok(Ok(None)) | Err(_) => {}
     }
+}
+
+fn shown(version: Option<Version>) -> String {
+    version.map_or_else(String::new, |version| version.to_string())
 }
 
 /// The leader ends a downgrade once every member runs the lower version.
@@ -94,6 +124,11 @@ async fn finish_downgrade(member: &Member) {
     if !member.leadership.leads() || !members.downgrade.enabled || target != lowest_server(member, &members) {
         return;
     }
+    log::info!(
+        "The server is ready to downgrade",
+        "target-version" = members.downgrade.target_version.clone(),
+        "server-version" = member.version
+    );
     let request = pb::DowngradeInfoSetRequest { enabled: false, ver: String::new() };
     if member.propose(&Default::default(), Field::DowngradeInfoSet, &request).await.is_ok() {
         log::info!(
