@@ -346,3 +346,43 @@ fn every_command_of_etcdctl_prints_the_same_as_against_go_etcd() {
     let reference = reference();
     compare(reference, &reference.emulation());
 }
+
+/// What `check perf` judges, and how: the figures are dropped, and so is the progress bar.
+fn perf(server: &Path, tools: &Reference, more: &[String]) -> Vec<(String, String)> {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let member = Member::start(server, &dir.path().join("data"), Ports::free(), more);
+    let endpoint = format!("--endpoints={}", member.ports.endpoint());
+    let printed = run(&tools.etcdctl, &[&endpoint, "check", "perf"], "");
+    let text = String::from_utf8_lossy(&printed.out).into_owned();
+    // The first verdict may stand behind the end of the bar; one on the slowest request that is not PASS has no FAIL.
+    let subject = |line: &str| ["Throughput", "Slowest", "Stddev"].into_iter().find(|of| line.contains(of));
+    let verdicts: Vec<(String, String)> = text
+        .split(['\r', '\n'])
+        .filter(|line| subject(line).is_some() || matches!(*line, "PASS" | "FAIL"))
+        .map(|line| {
+            let verdict = if line.contains("PASS") { "PASS" } else { "FAIL" };
+            (verdict.to_owned(), subject(line).unwrap_or_default().to_owned())
+        })
+        .collect();
+    let passed = verdicts.iter().all(|(verdict, _)| verdict == "PASS");
+    assert_eq!(printed.code == Some(0), passed, "{text}{}", printed.err);
+    assert_eq!(printed.err.lines().filter(|line| !line.starts_with("Error")).count(), 0, "{}", printed.err);
+    let left = run(&tools.etcdctl, &[&endpoint, "get", "--prefix", "--keys-only", "/"], "");
+    assert_eq!(String::from_utf8_lossy(&left.out), "", "what the check wrote is deleted");
+    verdicts
+}
+
+/// The verdicts on latency say more about the machine than about the server, so only those on throughput are compared.
+#[test]
+fn check_perf_of_etcdctl_judges_throughput_as_against_go_etcd() {
+    let reference = reference();
+    let (go, ours) = std::thread::scope(|scope| {
+        let go = scope.spawn(|| perf(&reference.etcd, reference, &[]));
+        let ours = perf(&balsa(), reference, &reference.emulation());
+        (go.join().expect("the run against Go etcd"), ours)
+    });
+    let judged = |all: &[(String, String)]| all.iter().map(|(_, of)| of.clone()).collect::<Vec<_>>();
+    assert_eq!(judged(&ours), ["Throughput", "Slowest", "Stddev", ""], "{ours:?}");
+    assert_eq!(judged(&ours), judged(&go));
+    assert_eq!(ours[0].0, "PASS", "{ours:?}");
+}
