@@ -1,11 +1,13 @@
 //! The index: every key and its history, in key order. Its users know only this door, so that what is inside can be
 //! replaced.
 
-use std::ops::ControlFlow;
+use std::cmp::Ordering;
+use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 
 use crate::Revision;
+use crate::block::{Block, Entry, compare_start, head, shared_len};
 use crate::key_index::{KeyIndex, Seen};
 
 /// A set of neighbouring keys, in etcd's way of saying it (formats 9.4).
@@ -49,18 +51,9 @@ const BLOCK_MAX: usize = if cfg!(test) { 4 } else { 128 };
 pub(crate) struct Index {
     /// None is empty.
     blocks: Vec<Block>,
+    /// Bytes that the first keys of all blocks begin with.
+    shared: usize,
 }
-
-#[derive(Debug, Default)]
-struct Block {
-    entries: Vec<Entry>,
-    /// Entries whose key exists at the newest revision.
-    live: usize,
-    /// Main part of the newest revision of all entries.
-    newest: i64,
-}
-
-type Entry = (Box<[u8]>, KeyIndex);
 
 /// A block and an entry's place in it; the place behind the last entry means the next block.
 type Place = (usize, usize);
@@ -74,7 +67,9 @@ impl Index {
         while histories.peek().is_some() {
             blocks.push(Block::new(histories.by_ref().take(BLOCK_MAX).collect()));
         }
-        Index { blocks }
+        let mut index = Index { blocks, shared: 0 };
+        index.refresh(0..index.blocks.len());
+        index
     }
 
     /// The key as it was at revision `at`.
@@ -175,6 +170,7 @@ impl Index {
         mut kept: impl FnMut(Revision),
     ) -> Option<Bytes> {
         let first = after.map_or(0, |after| self.place_behind(after).0);
+        let mut end = first;
         let (mut done, mut last, mut shrunk) = (0, None, false);
         for number in first..self.blocks.len() {
             if done >= budget {
@@ -193,12 +189,17 @@ impl Index {
                 }
                 !history.is_empty()
             });
-            shrunk |= block.entries.len() < before;
+            if block.entries.len() < before {
+                block.refresh();
+                shrunk = true;
+            }
+            end = number + 1;
         }
         let complete = self.blocks.last().and_then(|block| block.entries.last()).map(|(key, _)| &key[..]);
         let complete = last.as_deref() >= complete;
         if shrunk {
             self.join_small(first);
+            self.refresh(first.saturating_sub(1)..end.min(self.blocks.len()));
         }
         last.filter(|_| !complete)
     }
@@ -212,6 +213,8 @@ impl Index {
             {
                 let left = std::mem::take(left);
                 right.entries.splice(0..0, left.entries);
+                right.refresh();
+                right.head = left.head;
                 right.live += left.live;
                 right.newest = right.newest.max(left.newest);
             }
@@ -252,11 +255,38 @@ impl Index {
 
     /// Where `key` is, or else where it belongs.
     fn find(&self, key: &[u8]) -> Result<Place, Place> {
-        let block = self.blocks.partition_point(|block| block.entries[0].0[..] <= *key).saturating_sub(1);
-        let Some(entries) = self.blocks.get(block).map(|block| &block.entries) else { return Err((0, 0)) };
-        match entries.binary_search_by(|(entry, _)| entry[..].cmp(key)) {
-            Ok(place) => Ok((block, place)),
-            Err(place) => Err((block, place)),
+        let number = self.block_of(key);
+        let Some(block) = self.blocks.get(number) else { return Err((0, 0)) };
+        block.find(key).map(|place| (number, place)).map_err(|place| (number, place))
+    }
+
+    /// The last block whose first key is not above `key`, else the first block.
+    fn block_of(&self, key: &[u8]) -> usize {
+        let Some(first) = self.blocks.first() else { return 0 };
+        match compare_start(key, first.first_key(), self.shared) {
+            Ordering::Less => return 0,
+            Ordering::Greater => return self.blocks.len() - 1,
+            Ordering::Equal => {}
+        }
+        let head = long_head(key, self.shared);
+        let from = self.blocks.partition_point(|block| block.head < head);
+        let alike = |block: &Block| block.head == head;
+        if !self.blocks.get(from).is_some_and(alike) {
+            return from.saturating_sub(1);
+        }
+        let not_above = |block: &Block| alike(block) && block.first_key() <= key;
+        (from + self.blocks[from..].partition_point(not_above)).saturating_sub(1)
+    }
+
+    /// The first keys of the blocks `changed`, and of no others, are not what they were.
+    fn refresh(&mut self, changed: Range<usize>) {
+        let ends = self.blocks.first().zip(self.blocks.last());
+        let shared = ends.map_or(0, |(first, last)| shared_len(first.first_key(), last.first_key()));
+        let all = shared != self.shared;
+        let count = self.blocks.len();
+        self.shared = shared;
+        for block in &mut self.blocks[if all { 0..count } else { changed }] {
+            block.head = long_head(block.first_key(), shared);
         }
     }
 
@@ -292,29 +322,27 @@ impl Index {
         }
         let is_last = number + 1 == self.blocks.len();
         let full = &mut self.blocks[number];
-        if full.entries.len() >= BLOCK_MAX {
+        let split = full.entries.len() >= BLOCK_MAX;
+        if split {
             // Keys that come in rising order leave full blocks behind them.
             let middle = if is_last && place == full.entries.len() { place } else { BLOCK_MAX / 2 };
-            let right = Block::new(full.entries.split_off(middle));
-            full.live -= right.live;
+            let right = full.split_off(middle);
             self.blocks.insert(number + 1, right);
             if place >= middle && (place > middle || is_last) {
                 (number, place) = (number + 1, place - middle);
             }
         }
-        let block = &mut self.blocks[number];
-        block.live += usize::from(entry.1.get(i64::MAX).is_some());
-        block.newest = block.newest.max(entry.1.newest().map_or(0, |newest| newest.main));
-        block.entries.insert(place, entry);
+        self.blocks[number].insert(place, entry);
+        if split || place == 0 {
+            let last = self.blocks.len() - 1;
+            self.refresh(number.saturating_sub(1)..(number + 1).min(last) + 1);
+        }
     }
 }
 
-impl Block {
-    fn new(entries: Vec<Entry>) -> Block {
-        let live = entries.iter().filter(|(_, history)| history.get(i64::MAX).is_some()).count();
-        let newest = entries.iter().filter_map(|(_, history)| history.newest()).map(|newest| newest.main);
-        Block { live, newest: newest.max().unwrap_or(0), entries }
-    }
+/// Twice as long as those of a block's keys, because first keys are further apart and share less.
+fn long_head(key: &[u8], at: usize) -> [u64; 2] {
+    [head(key, at), head(key, at + 8)]
 }
 
 #[cfg(test)]
@@ -350,6 +378,7 @@ mod tests {
         for block in &index.blocks {
             let fresh = Block::new(block.entries.clone());
             assert!((1..=BLOCK_MAX).contains(&block.entries.len()));
+            assert_eq!(block.head, long_head(block.first_key(), index.shared));
             assert!((fresh.live, fresh.newest) <= (block.live, block.newest) && fresh.live == block.live);
         }
         assert!(index.entries((0, 0), (index.blocks.len(), 0)).is_sorted_by(|a, b| a.0 < b.0));

@@ -7,6 +7,7 @@
 //! Start reading at [`Kv`] (the writer's door), [`KvReader`] (everyone else's) and [`watch::WatchHub`].
 //! Test: `cargo test -p balsa-mvcc`; `BALSA_LONG=1` multiplies the cases of the model tests.
 
+mod block;
 mod compact;
 mod error;
 mod event;
