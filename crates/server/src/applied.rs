@@ -10,7 +10,9 @@ use tokio::sync::watch;
 /// Progress of the apply thread.
 pub struct Applied {
     term: AtomicU64,
-    index: watch::Sender<u64>,
+    /// For those who look; those who wait have `index_waited`.
+    index: AtomicU64,
+    index_waited: watch::Sender<u64>,
     leader_start: watch::Sender<u64>,
     cluster_version: watch::Sender<Option<store::Version>>,
 }
@@ -20,7 +22,8 @@ impl Applied {
     pub fn new(index: u64) -> Applied {
         Applied {
             term: AtomicU64::new(0),
-            index: watch::Sender::new(index),
+            index: AtomicU64::new(index),
+            index_waited: watch::Sender::new(index),
             leader_start: watch::Sender::new(0),
             cluster_version: watch::Sender::new(None),
         }
@@ -29,7 +32,8 @@ impl Applied {
     /// Called by the apply thread, before anybody is answered.
     pub fn publish(&self, index: u64, term: u64) {
         self.term.store(term, Ordering::Release);
-        self.index.send_replace(index);
+        self.index.store(index, Ordering::Release);
+        self.index_waited.send_replace(index);
     }
 
     /// The first entry of a leader's term was executed.
@@ -49,14 +53,14 @@ impl Applied {
 
     /// Last applied entry.
     pub fn index(&self) -> u64 {
-        *self.index.borrow()
+        self.index.load(Ordering::Acquire)
     }
 
     /// Waits until `index` is applied.
     pub async fn reach(&self, index: u64) {
         if self.index() < index {
             // The sender lives in self, so the wait cannot fail.
-            let _ = self.index.subscribe().wait_for(|applied| *applied >= index).await;
+            let _ = self.index_waited.subscribe().wait_for(|applied| *applied >= index).await;
         }
     }
 

@@ -136,22 +136,22 @@ impl Member {
 
     /// As [`Member::propose`], for a request that is already encoded.
     pub async fn propose_bytes(&self, who: &Who, field: Field, request: &[u8]) -> Result<Response, Status> {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         let result = self.propose_once(who, field, request).await;
-        crate::stats::requested(crate::stats::operation_name(field as u32), start, result.is_ok());
+        crate::stats::requested(field as u32, start.elapsed(), result.is_ok());
         result
     }
 
     async fn propose_once(&self, who: &Who, field: Field, request: &[u8]) -> Result<Response, Status> {
         self.check_apply_gap(field)?;
-        let id = self.ids.next();
+        let ticket = self.waiters.register(&self.ids).ok_or(error::TOO_MANY_REQUESTS)?;
+        let id = ticket.id();
         let data = encode_request(id, who, field, request);
         if data.len() as u64 > self.config.max_request_bytes {
             return Err(error::REQUEST_TOO_LARGE);
         }
-        let mut ticket = self.waiters.register(id).ok_or(error::TOO_MANY_REQUESTS)?;
         self.push(Input::Propose(Proposal { id, data }))?;
-        match self.answer(&mut ticket).await? {
+        match self.answer(&ticket).await? {
             Answer::Applied { result, raise_nospace } => {
                 if raise_nospace {
                     self.raise_nospace().await;
@@ -159,7 +159,7 @@ impl Member {
                 Ok(result?)
             }
             Answer::Refused(why) => Err(refused(why)),
-            Answer::ConfChanged(_) | Answer::ReadAt(_) => Err(error::TIMEOUT),
+            _ => Err(error::TIMEOUT),
         }
     }
 
@@ -170,19 +170,19 @@ impl Member {
         node: u64,
         context: Vec<u8>,
     ) -> Result<Vec<store::Member>, Status> {
-        let id = self.ids.next();
-        let mut ticket = self.waiters.register(id).ok_or(error::TOO_MANY_REQUESTS)?;
+        let ticket = self.waiters.register(&self.ids).ok_or(error::TOO_MANY_REQUESTS)?;
+        let id = ticket.id();
         let change =
             ::raft::ConfChange { id, kind, node_id: ::raft::MemberId(node), context: context.into() };
         self.push(Input::ProposeConfChange { id, change })?;
-        match self.answer(&mut ticket).await? {
+        match self.answer(&ticket).await? {
             Answer::ConfChanged(result) => {
                 let members = result?;
                 crate::notices::conf_changed(self.id, kind, node);
                 Ok(members)
             }
             Answer::Refused(why) => Err(refused(why)),
-            Answer::Applied { .. } | Answer::ReadAt(_) => Err(error::TIMEOUT),
+            _ => Err(error::TIMEOUT),
         }
     }
 
@@ -288,15 +288,14 @@ impl Member {
     }
 
     /// Waits for the answer to a proposal, no longer than etcd would.
-    async fn answer(&self, ticket: &mut Ticket) -> Result<Answer, Status> {
-        let start = Instant::now();
-        tokio::select! {
-            answer = ticket.wait() => answer.ok_or(error::STOPPED),
-            () = tokio::time::sleep(self.request_timeout) => {
+    async fn answer(&self, ticket: &Ticket<'_>) -> Result<Answer, Status> {
+        match ticket.wait().await {
+            Answer::TimedOut => {
                 crate::stats::METRICS.etcd_server_proposals_failed_total.inc();
-                Err(self.timed_out(start))
+                Err(self.timed_out(ticket.since()))
             }
-            () = self.stopping() => Err(error::STOPPED),
+            Answer::Stopped => Err(error::STOPPED),
+            answer => Ok(answer),
         }
     }
 
@@ -410,17 +409,16 @@ impl ReadRounds {
         let mut changes = member.leadership.changes();
         let leader = member.leadership.now().leader;
         while Instant::now() < deadline {
-            let id = member.ids.next();
-            let mut ticket = member.waiters.register(id).ok_or(error::TOO_MANY_REQUESTS)?;
-            member.push(Input::ReadIndex { id })?;
+            let ticket = member.waiters.register(&member.ids).ok_or(error::TOO_MANY_REQUESTS)?;
+            member.push(Input::ReadIndex { id: ticket.id() })?;
             tokio::select! {
                 answer = ticket.wait() => match answer {
-                    Some(Answer::ReadAt(index)) => {
+                    Answer::ReadAt(index) => {
                         let left = deadline.saturating_duration_since(Instant::now());
                         let reached = tokio::time::timeout(left, member.applied.reach(index)).await;
                         return reached.map_err(|_| error::TIMEOUT);
                     }
-                    Some(Answer::Refused(ProposalError::Stopped)) => return Err(error::STOPPED),
+                    Answer::Refused(ProposalError::Stopped) | Answer::Stopped => return Err(error::STOPPED),
                     _ => tokio::time::sleep(Duration::from_millis(20)).await,
                 },
                 () = tokio::time::sleep(READ_RETRY) => {

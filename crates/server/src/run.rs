@@ -117,6 +117,7 @@ impl Running {
             "listen-client-urls" = log::Value::list(&member.config.listen_client_urls),
             "listen-metrics-urls" = log::Value::list(&member.config.listen_metrics_urls)
         );
+        tokio::spawn(member.waiters.clone().sweep(member.request_timeout));
         tokio::spawn(ReadRounds::run(member.clone()));
         tokio::spawn(task::lease::run(member.clone()));
         tokio::spawn(task::version::run(member.clone()));
@@ -165,6 +166,7 @@ impl Running {
             log::info!("stopping serving peer traffic", "address" = url.host.as_str());
         }
         self.stop.send_replace(true);
+        self.member.waiters.close();
         self.door.join();
         for url in peers {
             log::info!("stopped serving peer traffic", "address" = url.host.as_str());

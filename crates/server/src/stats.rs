@@ -1,11 +1,12 @@
 //! What the server room counts while it works, into the one [`Metrics`] of the process. What is a state rather than a
 //! count is filled in by `http/metrics` when the page is asked for.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
+use prost::encoding::{DecodeContext, decode_key, decode_varint, skip_field};
 
 use crate::log;
 use crate::metrics::{CODES, Counter, Histogram, METHODS, Metrics};
@@ -103,12 +104,26 @@ impl Started {
 /// Versions of clients told apart; more count as "unknown".
 const CLIENT_VERSIONS_MAX: usize = 32;
 
+thread_local! {
+    /// The counters that this front loop has used, by client version and whether the call is a stream.
+    static CLIENTS: RefCell<Vec<(String, bool, Arc<Counter>)>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A client called.
 pub fn client_request(path: &str, version: &str) {
     let stream = CALLS.get(path).is_some_and(|method| method.stream);
-    let kind = if stream { "stream" } else { "unary" };
-    let requests = &METRICS.etcd_server_client_requests_total;
-    requests.with_at_most(CLIENT_VERSIONS_MAX, &[version, kind], &["unknown", kind]).inc();
+    CLIENTS.with_borrow_mut(|known| {
+        if let Some((.., requests)) = known.iter().find(|(v, s, _)| v == version && *s == stream) {
+            return requests.inc();
+        }
+        let kind = if stream { "stream" } else { "unary" };
+        let requests = &METRICS.etcd_server_client_requests_total;
+        let requests = requests.with_at_most(CLIENT_VERSIONS_MAX, &[version, kind], &["unknown", kind]);
+        requests.inc();
+        if known.len() < CLIENT_VERSIONS_MAX {
+            known.push((version.to_owned(), stream, requests));
+        }
+    });
 }
 
 /// A check of `/livez` or `/readyz` was run.
@@ -129,16 +144,39 @@ fn yes_no(success: bool) -> &'static str {
     if success { "true" } else { "false" }
 }
 
+/// The histograms of a kind of request, successful or not. Each is made at its first use, as in Go, and kept.
+struct Took([OnceLock<Arc<Histogram>>; 2]);
+
+impl Took {
+    fn observe(&self, success: bool, took: Duration, make: impl FnOnce(&'static str) -> Arc<Histogram>) {
+        let histogram = self.0[usize::from(success)].get_or_init(|| make(yes_no(success)));
+        histogram.observe_time(took);
+    }
+}
+
+/// By place in [`OPERATIONS`].
+static APPLIED: [Took; OPERATIONS.len()] = [const { Took([const { OnceLock::new() }; 2]) }; OPERATIONS.len()];
+static REQUESTED: [Took; OPERATIONS.len()] =
+    [const { Took([const { OnceLock::new() }; 2]) }; OPERATIONS.len()];
+static RANGED: [Took; 2] = [const { Took([const { OnceLock::new() }; 2]) }; 2];
+
 /// A Range was served.
 pub fn ranged(start: Instant, success: bool) {
     METRICS.etcd_mvcc_range_total.inc();
-    METRICS.etcd_server_range_duration_seconds.with(&[yes_no(success)]).observe_time(start.elapsed());
-    requested("Range", start, success);
+    let took = start.elapsed();
+    RANGED[0].observe(success, took, |success| METRICS.etcd_server_range_duration_seconds.with(&[success]));
+    RANGED[1].observe(success, took, |success| {
+        METRICS.etcd_server_request_duration_seconds.with(&[success, "Range"])
+    });
 }
 
-/// A request to the cluster has been answered.
-pub fn requested(kind: &str, start: Instant, success: bool) {
-    METRICS.etcd_server_request_duration_seconds.with(&[yes_no(success), kind]).observe_time(start.elapsed());
+/// A request to the cluster, by its field number, has been answered.
+pub fn requested(field: u32, took: Duration, success: bool) {
+    if let Some(at) = operation_at(field) {
+        REQUESTED[at].observe(success, took, |success| {
+            METRICS.etcd_server_request_duration_seconds.with(&[success, OPERATIONS[at].1])
+        });
+    }
 }
 
 /// The WAL was synced.
@@ -186,54 +224,68 @@ pub fn slow_request(path: &str, took: Duration, remote: std::net::SocketAddr) {
 }
 
 /// A request was applied.
-pub fn applied(request: &[u8], outcome: &store::Outcome, took: Duration) {
-    if let Some(op) = operation(request) {
-        let labels = [op, yes_no(outcome.result.is_ok()), "v3"];
-        METRICS.etcd_server_apply_duration_seconds.with(&labels).observe_time(took);
+pub fn applied(request: &[u8], success: bool, took: Duration) {
+    if let Some(at) = operation(request) {
+        APPLIED[at].observe(success, took, |success| {
+            METRICS.etcd_server_apply_duration_seconds.with(&[OPERATIONS[at].1, success, "v3"])
+        });
     }
+}
+
+/// What a request changed.
+pub fn changed(outcome: &store::Outcome) {
     if let Ok(store::Response::Txn(txn)) = &outcome.result
         && txn.responses.len() > 1
     {
         METRICS.etcd_mvcc_txn_total.inc();
     }
     for event in outcome.events.iter().flat_map(|batch| &batch.events) {
-        changed(event);
+        let keys = &METRICS.etcd_debugging_mvcc_keys_total;
+        if event.kind == mvcc::EventKind::Delete {
+            METRICS.etcd_mvcc_delete_total.inc();
+            keys.add(-1.0);
+            continue;
+        }
+        METRICS.etcd_mvcc_put_total.inc();
+        if event.create_revision == event.mod_revision {
+            keys.add(1.0);
+        }
+        let put = (event.key.len() + value_len(&event.record)) as f64;
+        METRICS.etcd_debugging_mvcc_total_put_size_in_bytes.add(put);
     }
 }
 
-fn changed(event: &mvcc::Event) {
-    let keys = &METRICS.etcd_debugging_mvcc_keys_total;
-    if event.kind == mvcc::EventKind::Delete {
-        METRICS.etcd_mvcc_delete_total.inc();
-        return keys.add(-1.0);
+/// Length of the value in an encoded `mvccpb.KeyValue`.
+fn value_len(mut record: &[u8]) -> usize {
+    const VALUE: u32 = 5;
+    while let Ok((field, wire)) = decode_key(&mut record) {
+        if field == VALUE {
+            return decode_varint(&mut record).map_or(0, |len| len as usize);
+        }
+        if skip_field(wire, field, &mut record, DecodeContext::default()).is_err() {
+            break;
+        }
     }
-    METRICS.etcd_mvcc_put_total.inc();
-    if event.create_revision == event.mod_revision {
-        keys.add(1.0);
-    }
-    let value_len = proto::mvccpb::KeyValue::decode(event.record.clone()).map_or(0, |kv| kv.value.len());
-    let put = i64::try_from(event.key.len() + value_len).unwrap_or(0);
-    METRICS.etcd_debugging_mvcc_total_put_size_in_bytes.add(put as f64);
+    0
 }
 
-/// Go's name for what an encoded `InternalRaftRequest` asks for: its first field that is neither header nor id.
-fn operation(mut request: &[u8]) -> Option<&'static str> {
-    use prost::encoding::{DecodeContext, decode_key, skip_field};
+/// What an encoded `InternalRaftRequest` asks for, as a place in [`OPERATIONS`]: its first field that is neither header
+/// nor id.
+fn operation(mut request: &[u8]) -> Option<usize> {
     loop {
         let (field, wire) = decode_key(&mut request).ok()?;
-        if let Some((_, name)) = OPERATIONS.iter().find(|(number, _)| *number == field) {
-            return Some(name);
+        if let Some(at) = operation_at(field) {
+            return Some(at);
         }
         skip_field(wire, field, &mut request, DecodeContext::default()).ok()?;
     }
 }
 
-/// Go's name for a request of this field number.
-pub fn operation_name(field: u32) -> &'static str {
-    OPERATIONS.iter().find(|(number, _)| *number == field).map_or("Unknown", |(_, name)| *name)
+fn operation_at(field: u32) -> Option<usize> {
+    OPERATIONS.iter().position(|(number, _)| *number == field)
 }
 
-/// Field numbers of `InternalRaftRequest`.
+/// Field numbers of `InternalRaftRequest`, with Go's names.
 const OPERATIONS: [(u32, &str); 28] = [
     (4, "Put"),
     (5, "DeleteRange"),
@@ -300,14 +352,26 @@ mod tests {
 
     #[test]
     fn an_entry_is_named_by_what_it_asks_for() {
+        use prost::Message as _;
         use proto::etcdserverpb as pb;
         let put = pb::InternalRaftRequest {
             header: Some(pb::RequestHeader { id: 7, ..Default::default() }),
             put: Some(pb::PutRequest::default()),
             ..Default::default()
         };
-        assert_eq!(operation(&put.encode_to_vec()), Some("Put"));
+        assert_eq!(operation(&put.encode_to_vec()).map(|at| OPERATIONS[at].1), Some("Put"));
         assert_eq!(operation(&[]), None);
         assert_eq!(operation(b"\xff"), None);
+    }
+
+    #[test]
+    fn the_value_of_a_record_is_measured_without_decoding_it() {
+        use prost::Message as _;
+        let mut record =
+            proto::mvccpb::KeyValue { key: "k".into(), mod_revision: 300, lease: 7, ..Default::default() };
+        assert_eq!(value_len(&record.encode_to_vec()), 0);
+        record.value = vec![5; 200].into();
+        assert_eq!(value_len(&record.encode_to_vec()), 200);
+        assert_eq!(value_len(b"\xff"), 0);
     }
 }

@@ -1,20 +1,25 @@
 //! Who waits for which request: from the id in a log entry back to the task that proposed it.
 //!
-//! Apply fills the slots of a whole batch and then wakes each front loop once; the loop hands the answers to its own
-//! tasks without crossing a core.
+//! Ids are counted up, so each has its place in a ring, and finding who waits is one look there. Apply fills the answers
+//! of a whole batch and then wakes each front loop once; the loop hands them to its own tasks without crossing a core.
+//! Nobody keeps a timer of his own: one sweep ends the waits that have lasted too long, one call ends all at the stop.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prost::Message as _;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 /// Requests that may be under way at a time; above that the answer is "too many requests".
 pub const IN_FLIGHT_MAX: usize = 32_768;
-const SHARDS: usize = 16;
+/// Places in the ring. An id whose place is taken is passed over, so there must be some that are free.
+const PLACES: usize = 2 * IN_FLIGHT_MAX;
+/// How often waits that have lasted too long are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What became of a proposal or read.
 #[derive(Debug)]
@@ -32,6 +37,10 @@ pub enum Answer {
     ReadAt(u64),
     /// Consensus did not take it.
     Refused(node::ProposalError),
+    /// Nothing came in time.
+    TimedOut,
+    /// The member is going down.
+    Stopped,
 }
 
 thread_local! {
@@ -43,44 +52,92 @@ pub fn enter_loop(at: usize) {
     LOOP.set(at);
 }
 
-#[derive(Default)]
-struct Mail {
-    answers: Mutex<Vec<(oneshot::Sender<Answer>, Answer)>>,
-    arrived: Notify,
+/// One request and, in the end, its answer.
+pub struct Waiter {
+    id: u64,
+    /// Its front loop.
+    at: usize,
+    since: Instant,
+    state: Mutex<State>,
 }
 
-struct Waiter {
-    slot: oneshot::Sender<Answer>,
-    at: usize,
+#[derive(Default)]
+struct State {
+    answer: Option<Answer>,
+    task: Option<Waker>,
+}
+
+impl Waiter {
+    fn fill(&self, answer: Answer) {
+        let mut state = self.state.lock();
+        state.answer = Some(answer);
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Answer> {
+        let mut state = self.state.lock();
+        if let Some(answer) = state.answer.take() {
+            return Poll::Ready(answer);
+        }
+        if state.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
+            state.task = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// Answers on their way to those who wait.
+type Answers = Vec<(Arc<Waiter>, Answer)>;
+
+#[derive(Default)]
+struct Mail {
+    answers: Mutex<Answers>,
+    arrived: Notify,
 }
 
 /// The table of waiting requests.
 pub struct Waiters {
-    shards: Vec<Mutex<HashMap<u64, Waiter>>>,
+    ring: Box<[Mutex<Option<Arc<Waiter>>>]>,
     mail: Vec<Mail>,
     in_flight: AtomicUsize,
+    closed: AtomicBool,
 }
 
 impl Waiters {
     /// A table for `loops` front loops.
     pub fn new(loops: usize) -> Waiters {
         Waiters {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            ring: (0..PLACES).map(|_| Mutex::default()).collect(),
             mail: (0..loops.max(1)).map(|_| Mail::default()).collect(),
             in_flight: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
         }
     }
 
-    /// Registers `id`; `None` when too many wait already. The slot is given up when the ticket drops.
-    pub fn register(self: &Arc<Waiters>, id: u64) -> Option<Ticket> {
+    /// Registers a new request; `None` when too many wait already. Its place is given up when the ticket drops.
+    pub fn register(&self, ids: &RequestIds) -> Option<Ticket<'_>> {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= IN_FLIGHT_MAX {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let (slot, answer) = oneshot::channel();
         let at = LOOP.get().min(self.mail.len() - 1);
-        self.shard(id).lock().insert(id, Waiter { slot, at });
-        Some(Ticket { id, answer, table: self.clone() })
+        let mut waiter = Waiter { id: 0, at, since: Instant::now(), state: Mutex::default() };
+        let waiter = loop {
+            waiter.id = ids.next();
+            let mut place = self.place(waiter.id).lock();
+            if place.is_none() {
+                break place.insert(Arc::new(waiter)).clone();
+            }
+        };
+        // Whoever closes the table either finds this request in it or is seen here.
+        if self.closed.load(Ordering::SeqCst) && self.claim(waiter.id).is_some() {
+            waiter.fill(Answer::Stopped);
+        }
+        Some(Ticket { waiter, table: self })
     }
 
     /// Requests under way.
@@ -88,21 +145,14 @@ impl Waiters {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody here waits for `id`.
-    pub fn wanted(&self, id: u64) -> bool {
-        self.shard(id).lock().get(&id).is_some_and(|waiter| !waiter.slot.is_closed())
+    /// Takes out who waits here for `id`, to be answered.
+    pub fn claim(&self, id: u64) -> Option<Arc<Waiter>> {
+        self.place(id).lock().take_if(|waiter| waiter.id == id)
     }
 
     /// A batch of answers to be delivered together.
     pub fn batch(&self) -> Batch<'_> {
         Batch { table: self, mail: (0..self.mail.len()).map(|_| Vec::new()).collect() }
-    }
-
-    /// Delivers one answer.
-    pub fn answer(&self, id: u64, answer: Answer) {
-        let mut batch = self.batch();
-        batch.add(id, answer);
-        batch.send();
     }
 
     /// Hands answers to the tasks of front loop `at`; never returns.
@@ -114,31 +164,61 @@ impl Waiters {
                 self.mail[at].arrived.notified().await;
                 continue;
             }
-            for (slot, answer) in taken.drain(..) {
-                // A closed slot is a client that did not wait.
-                let _ = slot.send(answer);
+            for (waiter, answer) in taken.drain(..) {
+                waiter.fill(answer);
             }
             tokio::task::yield_now().await;
         }
     }
 
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Waiter>> {
-        &self.shards[(id as usize) % SHARDS]
+    /// Ends waits that have lasted longer than `longest`; never returns.
+    pub async fn sweep(self: Arc<Waiters>, longest: Duration) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            if self.in_flight() > 0 {
+                let now = Instant::now();
+                self.end(|waiter| now.duration_since(waiter.since) >= longest, || Answer::TimedOut);
+            }
+        }
+    }
+
+    /// Ends all waits, those to come included: the member is going down.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.end(|_| true, || Answer::Stopped);
+    }
+
+    fn end(&self, whose: impl Fn(&Waiter) -> bool, answer: impl Fn() -> Answer) {
+        for place in &self.ring {
+            let ended = place.lock().take_if(|waiter| whose(waiter));
+            if let Some(waiter) = ended {
+                waiter.fill(answer());
+            }
+        }
+    }
+
+    fn place(&self, id: u64) -> &Mutex<Option<Arc<Waiter>>> {
+        &self.ring[id as usize % PLACES]
     }
 }
 
 /// Answers collected while a batch of entries is applied.
 pub struct Batch<'a> {
     table: &'a Waiters,
-    mail: Vec<Vec<(oneshot::Sender<Answer>, Answer)>>,
+    mail: Vec<Answers>,
 }
 
 impl Batch<'_> {
     /// Adds an answer; dropped when nobody waits for it.
     pub fn add(&mut self, id: u64, answer: Answer) {
-        if let Some(waiter) = self.table.shard(id).lock().remove(&id) {
-            self.mail[waiter.at].push((waiter.slot, answer));
+        if let Some(waiter) = self.table.claim(id) {
+            self.answer(waiter, answer);
         }
+    }
+
+    /// Adds an answer to somebody claimed before.
+    pub fn answer(&mut self, waiter: Arc<Waiter>, answer: Answer) {
+        self.mail[waiter.at].push((waiter, answer));
     }
 
     /// Delivers everything, waking each front loop once.
@@ -153,22 +233,32 @@ impl Batch<'_> {
 }
 
 /// A registered request.
-pub struct Ticket {
-    id: u64,
-    answer: oneshot::Receiver<Answer>,
-    table: Arc<Waiters>,
+pub struct Ticket<'a> {
+    waiter: Arc<Waiter>,
+    table: &'a Waiters,
 }
 
-impl Ticket {
-    /// Waits for the answer; `None` when it will never come.
-    pub async fn wait(&mut self) -> Option<Answer> {
-        (&mut self.answer).await.ok()
+impl Ticket<'_> {
+    /// What the request is known by.
+    pub fn id(&self) -> u64 {
+        self.waiter.id
+    }
+
+    /// When it was registered.
+    pub fn since(&self) -> Instant {
+        self.waiter.since
+    }
+
+    /// Waits for the answer. It comes once, and always.
+    pub async fn wait(&self) -> Answer {
+        std::future::poll_fn(|cx| self.waiter.poll(cx)).await
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.table.shard(self.id).lock().remove(&self.id);
+        // Nobody is to look for an answer any more.
+        drop(self.table.claim(self.waiter.id));
         self.table.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -235,17 +325,38 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_batch_reaches_whoever_waits_and_forgets_whoever_left() {
-        let table = Arc::new(Waiters::new(1));
+        let (table, ids) = (Arc::new(Waiters::new(1)), RequestIds::new(1, 1));
         tokio::spawn(table.clone().deliver(0));
-        let mut stays = table.register(1).unwrap();
-        drop(table.register(2).unwrap());
-        assert!(table.wanted(1) && !table.wanted(2));
+        let stays = table.register(&ids).unwrap();
+        let left = table.register(&ids).unwrap().id();
+        assert!(table.claim(left).is_none());
         let mut batch = table.batch();
-        batch.add(1, Answer::ReadAt(7));
-        batch.add(2, Answer::ReadAt(8));
+        batch.add(stays.id(), Answer::ReadAt(7));
+        batch.add(left, Answer::ReadAt(8));
         batch.send();
-        assert!(matches!(stays.wait().await, Some(Answer::ReadAt(7))));
+        assert!(matches!(stays.wait().await, Answer::ReadAt(7)));
         drop(stays);
         assert_eq!(table.in_flight(), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_wait_ends_when_it_has_lasted_too_long_and_when_the_member_stops() {
+        let (table, ids) = (Arc::new(Waiters::new(1)), RequestIds::new(1, 1));
+        tokio::spawn(table.clone().sweep(Duration::from_millis(300)));
+        assert!(matches!(table.register(&ids).unwrap().wait().await, Answer::TimedOut));
+        let before = table.register(&ids).unwrap();
+        table.close();
+        assert!(matches!(before.wait().await, Answer::Stopped));
+        assert!(matches!(table.register(&ids).unwrap().wait().await, Answer::Stopped));
+    }
+
+    #[test]
+    fn an_id_whose_place_is_taken_is_passed_over() {
+        let (table, ids) = (Waiters::new(1), RequestIds::new(1, 1));
+        let long = table.register(&ids).unwrap();
+        for _ in 1..PLACES {
+            table.register(&ids).unwrap();
+        }
+        assert_eq!(table.register(&ids).unwrap().id(), long.id() + PLACES as u64 + 1);
     }
 }

@@ -238,6 +238,7 @@ impl WatchHub {
                 self.turns.push_back(*serial);
             }
         }
+        self.settle_progress();
     }
 
     /// A client asks how far its stream is. Answered once, with watch id -1, when all revisions up to `current_revision`

@@ -5,7 +5,7 @@
 //! parcels. A full batch queue drops batches: the watchers concerned read them back from the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mvcc::watch::{Refusal, StreamId, WatchHub, WatchId, WatchOutput, WatchSpec};
@@ -26,7 +26,7 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 const CATCH_UP_BUDGET: usize = 1000;
 
 enum Job {
-    Notify(Arc<EventBatch>),
+    Notify(Vec<Arc<EventBatch>>),
     Open(StreamId, mpsc::Sender<Vec<WatchOutput>>, Arc<AtomicBool>),
     Add(StreamId, Box<WatchSpec>),
     Refuse(StreamId, Refusal),
@@ -47,7 +47,13 @@ pub struct Hub {
 
 #[derive(Default)]
 struct Shared {
+    /// Streams opened so far.
     streams: AtomicU64,
+    /// Streams that are open.
+    open: AtomicUsize,
+    /// Event batches in the queue.
+    waiting: AtomicUsize,
+    /// Batches up to this revision were not queued.
     missed: AtomicI64,
 }
 
@@ -78,17 +84,24 @@ impl Hub {
         Ok((hub, thread))
     }
 
-    /// Apply made a revision. Never waits: a full queue drops the batch, and watchers read it back.
-    pub fn notify(&self, events: Arc<EventBatch>) {
-        if self.jobs.len() >= BATCHES_MAX {
-            self.shared.missed.fetch_max(events.revision, Ordering::AcqRel);
+    /// Apply made these revisions. Never waits: a full queue drops the batches, and watchers read them back. While no
+    /// stream is open the watch thread sleeps on: apply shows a revision before it looks here, so a watcher of a later
+    /// stream begins behind it or reads it back, too.
+    pub fn notify(&self, batches: &mut Vec<Arc<EventBatch>>) {
+        let Some(last) = batches.last() else { return };
+        let shared = &self.shared;
+        if shared.open.load(Ordering::SeqCst) == 0 || shared.waiting.load(Ordering::Relaxed) >= BATCHES_MAX {
+            shared.missed.fetch_max(last.revision, Ordering::AcqRel);
+            batches.clear();
         } else {
-            let _ = self.jobs.push(Job::Notify(events));
+            shared.waiting.fetch_add(batches.len(), Ordering::Relaxed);
+            self.tell(Job::Notify(std::mem::take(batches)));
         }
     }
 
     /// A new stream.
     pub fn open(&self) -> WatchStream {
+        self.shared.open.fetch_add(1, Ordering::SeqCst);
         let id = StreamId(self.shared.streams.fetch_add(1, Ordering::Relaxed));
         let (to, outputs) = mpsc::channel(AHEAD_MAX);
         let stuck = Arc::new(AtomicBool::new(false));
@@ -125,6 +138,7 @@ impl WatchStream {
 
 impl Drop for WatchStream {
     fn drop(&mut self) {
+        self.hub.shared.open.fetch_sub(1, Ordering::SeqCst);
         self.hub.tell(Job::Drop(self.id));
     }
 }
@@ -177,16 +191,18 @@ impl Owner {
             } else {
                 jobs.take(&mut taken, Some(Instant::now() + COUNT_INTERVAL * 10));
             }
+            if self.streams.is_empty() {
+                // Nobody lags by what passed before the first stream.
+                self.hub.missed(shared.missed.load(Ordering::Acquire));
+            }
             for job in taken.drain(..) {
                 match job {
                     Job::Stop => return,
+                    Job::Notify(batches) => self.events(&batches, shared),
                     other => self.job(other),
                 }
             }
-            let missed = shared.missed.load(Ordering::Acquire);
-            if missed > self.hub.revision() {
-                self.hub.missed(missed);
-            }
+            self.hub.missed(shared.missed.load(Ordering::Acquire));
             if self.hub.has_lagging()
                 && let Err(error) = self.hub.catch_up_step(&self.reader, CATCH_UP_BUDGET)
             {
@@ -204,12 +220,6 @@ impl Owner {
 
     fn job(&mut self, job: Job) {
         match job {
-            Job::Notify(batch) => {
-                crate::stats::METRICS.etcd_debugging_mvcc_events_total.add(batch.events.len() as u64);
-                if let Err(error) = self.hub.notify(&batch, &self.reader) {
-                    crate::thread::fatal("failed to read the history of keys", &error);
-                }
-            }
             Job::Open(stream, to, stuck) => {
                 self.streams.insert(stream, Outlet { to, stuck });
             }
@@ -226,7 +236,17 @@ impl Owner {
                 self.hub.drop_stream(stream);
                 self.streams.remove(&stream);
             }
-            Job::Stop => {}
+            Job::Notify(_) | Job::Stop => {}
+        }
+    }
+
+    fn events(&mut self, batches: &[Arc<EventBatch>], shared: &Shared) {
+        shared.waiting.fetch_sub(batches.len(), Ordering::Relaxed);
+        for batch in batches {
+            crate::stats::METRICS.etcd_debugging_mvcc_events_total.add(batch.events.len() as u64);
+            if let Err(error) = self.hub.notify(batch, &self.reader) {
+                crate::thread::fatal("failed to read the history of keys", &error);
+            }
         }
     }
 

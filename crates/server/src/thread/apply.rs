@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::raft::{Entry, EntryKind, Index, SoftState, Term};
+use mvcc::EventBatch;
 use node::Input;
 use prost::Message as _;
 use proto::raftpb;
@@ -19,7 +20,7 @@ use crate::log;
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
 use crate::tokens::Tokens;
-use crate::waiters::{Answer, Batch, Waiters, request_id};
+use crate::waiters::{Answer, Batch, Waiter, Waiters, request_id};
 
 /// Operations in the write buffer above which apply waits for the running commit (times the batch limit).
 const BUFFER_FACTOR_MAX: usize = 10;
@@ -94,6 +95,8 @@ pub struct State {
     /// The term this member leads in, if it leads.
     leads: Option<Term>,
     armed: bool,
+    /// What this round changed.
+    events: Vec<Arc<EventBatch>>,
     /// Write buffers sealed so far, and how many of them are known to be in the file.
     sealed: u64,
     committed: u64,
@@ -133,17 +136,18 @@ impl Apply {
             let waiters = self.waiters.clone();
             let mut batch = waiters.batch();
             let before = self.state.index;
+            let mut stop = false;
             for job in jobs.drain(..) {
                 match job {
                     Job::Entries(entries) => self.entries(&entries, &mut batch),
-                    Job::Stop => {
-                        batch.send();
-                        return self.stop();
-                    }
+                    Job::Stop => stop = true,
                     other => self.other(other),
                 }
             }
             self.finish_round(before, &mut batch);
+            if stop {
+                return self.stop();
+            }
         }
     }
 
@@ -168,13 +172,16 @@ impl Apply {
         }
     }
 
-    /// Publishes what a round did: first the index, then the answers, then the acknowledgement.
+    /// Publishes what a round did: first the index, then the answers and events, then the acknowledgement.
     fn finish_round(&mut self, before: Index, batch: &mut Batch<'_>) {
         if self.state.index > before {
             self.applied.publish(self.state.index.0, self.state.term.0);
-            let _ = self.raft.push(raft::Job::Input(Input::Applied { index: self.state.index }));
         }
         batch.send();
+        self.hub.notify(&mut self.state.events);
+        if self.state.index > before {
+            let _ = self.raft.push(raft::Job::Input(Input::Applied { index: self.state.index }));
+        }
         self.hand_over();
     }
 
@@ -259,42 +266,52 @@ impl Apply {
     }
 
     fn entries(&mut self, entries: &[Entry], batch: &mut Batch<'_>) {
+        // The clock is read once per entry: one ends where the next begins.
+        let mut start = Instant::now();
         for entry in entries {
-            let start = Instant::now();
-            match entry.kind {
-                EntryKind::Normal => self.normal(entry, batch),
-                EntryKind::ConfChange => self.conf_change(entry, batch),
+            let begun = start;
+            let success = match entry.kind {
+                EntryKind::Normal => Some(self.normal(entry, batch)),
+                EntryKind::ConfChange => {
+                    self.conf_change(entry, batch);
+                    None
+                }
                 EntryKind::ConfChangeV2 => {
                     super::fatal("unexpected entry type", &"EntryConfChangeV2 is never produced by etcd");
                 }
-            }
+            };
             self.state.index = entry.index;
             self.state.term = entry.term;
-            let took = start.elapsed();
+            start = Instant::now();
+            let took = start.duration_since(begun);
+            if let Some(success) = success {
+                crate::stats::applied(&entry.data, success, took);
+            }
             if took > self.warn_after {
                 crate::stats::slow_apply(took, self.warn_after, entry);
             }
         }
     }
 
-    fn normal(&mut self, entry: &Entry, batch: &mut Batch<'_>) {
-        let wanted = self.waiters.wanted(request_id(&entry.data));
-        let start = Instant::now();
-        let outcome = self
-            .store
-            .apply(store::Entry { index: entry.index.0, term: entry.term.0, data: &entry.data }, wanted);
+    /// Answers whether the request was executed.
+    fn normal(&mut self, entry: &Entry, batch: &mut Batch<'_>) -> bool {
+        let waiter = self.waiters.claim(request_id(&entry.data));
+        let decoded = store::Entry { index: entry.index.0, term: entry.term.0, data: &entry.data };
+        let outcome = self.store.apply(decoded, waiter.is_some());
         if let Err(error) = &outcome.result
             && error.is_fatal()
         {
             super::fatal("failed to apply a committed entry", error);
         }
-        crate::stats::applied(&entry.data, &outcome, start.elapsed());
-        self.tell(entry, outcome, batch);
+        crate::stats::changed(&outcome);
+        let success = outcome.result.is_ok();
+        self.tell(entry, outcome, waiter, batch);
+        success
     }
 
-    fn tell(&mut self, entry: &Entry, outcome: Outcome, batch: &mut Batch<'_>) {
+    fn tell(&mut self, entry: &Entry, outcome: Outcome, waiter: Option<Arc<Waiter>>, batch: &mut Batch<'_>) {
         if let Some(events) = outcome.events {
-            self.hub.notify(events);
+            self.state.events.push(events);
         }
         for change in outcome.leases {
             self.leases.observe(change);
@@ -317,10 +334,10 @@ impl Apply {
         if matches!(outcome.result, Ok(store::Response::Compaction { .. })) {
             self.state.next_step.get_or_insert_with(Instant::now);
         }
-        batch.add(
-            outcome.id,
-            Answer::Applied { result: outcome.result, raise_nospace: outcome.wants_nospace_alarm },
-        );
+        if let Some(waiter) = waiter {
+            let raise_nospace = outcome.wants_nospace_alarm;
+            batch.answer(waiter, Answer::Applied { result: outcome.result, raise_nospace });
+        }
     }
 
     fn token(&self, change: &TokenChange) {
