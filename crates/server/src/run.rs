@@ -87,6 +87,7 @@ impl Running {
             streams_max: Some(config.max_concurrent_streams).filter(|n| *n != u32::MAX),
             keepalive_interval: config.grpc_keepalive_interval,
             keepalive_timeout: config.grpc_keepalive_timeout,
+            ping_interval_min: config.grpc_keepalive_min_time,
         };
         let door = Door::start(loops, limits, stopping, move |at| {
             waiters::enter_loop(at);

@@ -55,7 +55,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "Largest request a client may send, in bytes."),
     flag("max-concurrent-streams", Member, Uint32(|d| &mut d.config.max_concurrent_streams), Works,
         "Streams one client connection may hold open."),
-    flag("grpc-keepalive-min-time", Member, Duration(|d| &mut d.config.grpc_keepalive_min_time), Accepted("a client may ping as often as it likes"),
+    flag("grpc-keepalive-min-time", Member, Duration(|d| &mut d.config.grpc_keepalive_min_time), Works,
         "Shortest interval at which a client may ping."),
     flag("grpc-keepalive-interval", Member, Duration(|d| &mut d.config.grpc_keepalive_interval), Works,
         "Interval at which the server pings idle clients; 0 for never."),

@@ -1,4 +1,5 @@
-//! The front door: HTTP/1.1 and HTTP/2 on one port, one current-thread runtime per core.
+//! The front door: HTTP/1.1 and HTTP/2 on one port, one current-thread runtime per core. HTTP/1.1 is hyper's; HTTP/2, on
+//! which everything hot comes, our own (docs/decisions/0005).
 //!
 //! An accepted socket goes to the front loop with the fewest connections and stays there, so that nothing a request
 //! touches on its way in or out is shared between cores.
@@ -11,26 +12,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 
+use super::h2::Serving;
+use super::inbox::Inbox;
 use crate::rpc::body::Body;
 
 /// Sockets that may wait for a front loop; above that the listener itself waits.
 const HANDOVER_MAX: usize = 256;
-/// Headers of one request, in bytes.
-const HEADER_LIST_BYTES: u32 = 16 << 20;
 /// How long open connections may finish what they do after a stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// One answer under way.
 pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-/// Answers one request that came through a listener.
-pub type Service = Arc<dyn Fn(Request<Incoming>, SocketAddr) -> Answer + Send + Sync>;
+/// Answers one request of HTTP/1.1.
+pub type Requests = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+/// Answers one request of HTTP/2.
+pub type Calls = Arc<dyn Fn(Arc<http2::Head>, Inbox, SocketAddr) -> Answer + Send + Sync>;
+
+/// What a listener serves.
+#[derive(Clone)]
+pub struct Service {
+    /// HTTP/1.1.
+    pub requests: Requests,
+    /// HTTP/2, if at all.
+    pub calls: Option<Calls>,
+}
 
 /// Limits of every connection.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +55,8 @@ pub struct Limits {
     pub keepalive_interval: Duration,
     /// Wait for the answer to a ping.
     pub keepalive_timeout: Duration,
+    /// Clients that ping more often than this are sent away.
+    pub ping_interval_min: Duration,
 }
 
 struct Loop {
@@ -128,7 +144,6 @@ async fn serve_loop(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let builder = Arc::new(builder(limits));
     loop {
         let (socket, remote, service) = tokio::select! {
             arrived = arriving.recv() => match arrived {
@@ -141,9 +156,9 @@ async fn serve_loop(
             connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         };
-        let (builder, connections, stop) = (builder.clone(), connections.clone(), stop.clone());
+        let (connections, stop) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
-            serve_connection(&builder, socket, remote, service, stop).await;
+            serve_connection(socket, remote, service, limits, stop).await;
             connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
@@ -153,37 +168,59 @@ async fn serve_loop(
     }
 }
 
-fn builder(limits: Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
-    let interval = (!limits.keepalive_interval.is_zero()).then_some(limits.keepalive_interval);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams_max)
-        .max_header_list_size(HEADER_LIST_BYTES)
-        .keep_alive_interval(interval)
-        .keep_alive_timeout(limits.keepalive_timeout);
-    builder
-}
-
 async fn serve_connection(
-    builder: &auto::Builder<TokioExecutor>,
-    socket: tokio::net::TcpStream,
+    mut socket: tokio::net::TcpStream,
     remote: SocketAddr,
     service: Service,
+    limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut begun = BytesMut::new();
+    let is_http2 = tokio::select! {
+        is_http2 = begins_as_http2(&mut socket, &mut begun) => is_http2,
+        _ = stop.wait_for(|stop| *stop) => return,
+    };
+    let stopped = async move {
+        // A closed channel is a member that is gone already.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    match service.calls.filter(|_| is_http2) {
+        Some(calls) => Serving::new(socket, begun, remote, calls, limits, stopped).await,
+        None => serve_requests(socket, begun, service.requests, stopped).await,
+    }
+}
+
+/// Reads as much as it takes to tell. No method of HTTP/1.1 begins as the preface of HTTP/2 does.
+async fn begins_as_http2(socket: &mut tokio::net::TcpStream, begun: &mut BytesMut) -> bool {
+    const TELLING: usize = 3;
+    while begun.len() < TELLING && http2::PREFACE.starts_with(begun) {
+        // What has ended is for the server of HTTP/1.1 to find out.
+        if !matches!(socket.read_buf(begun).await, Ok(1..)) {
+            return false;
+        }
+    }
+    begun.starts_with(&http2::PREFACE[..TELLING])
+}
+
+async fn serve_requests(
+    socket: tokio::net::TcpStream,
+    begun: BytesMut,
+    requests: Requests,
+    stopped: impl Future<Output = ()>,
+) {
+    let (read, write) = socket.into_split();
+    let socket = tokio::io::join(std::io::Cursor::new(begun).chain(read), write);
     let service = service_fn(move |request| {
-        let answer = service(request, remote);
+        let answer = requests(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     // An error here is a client that broke off or broke the protocol; hyper has told it what there is to tell.
     tokio::select! {
         _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        () = stopped => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

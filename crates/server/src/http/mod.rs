@@ -1,60 +1,57 @@
 //! The HTTP side of the member: the front door, and everything on it that is not gRPC.
 
+mod blocks;
 pub mod door;
+mod h2;
 mod health;
+pub mod inbox;
+mod keepalive;
 mod metrics;
 pub mod peer;
+mod slots;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use crate::member::Member;
 use crate::rpc;
 use crate::rpc::body::Body;
-use door::{Answer, Service};
+use door::{Answer, Calls, Service};
 
 /// Everything on a client listener: HTTP/2 is gRPC, HTTP/1.1 the rest.
 pub fn client_service(member: Arc<Member>) -> Service {
-    Arc::new(move |request, remote: SocketAddr| {
-        let member = member.clone();
-        let answer: Answer = if request.version() == Version::HTTP_2 {
-            Box::pin(rpc::serve(member, request, remote))
-        } else {
-            Box::pin(async move { with_cors(&member, request).await })
-        };
-        answer
-    })
+    Service { calls: Some(calls(&member)), ..http_service(member) }
 }
 
 /// A client listener beside one for plain HTTP: gRPC alone.
 pub fn grpc_service(member: Arc<Member>) -> Service {
-    Arc::new(move |request, remote: SocketAddr| {
-        let answer: Answer = match request.version() {
-            Version::HTTP_2 => Box::pin(rpc::serve(member.clone(), request, remote)),
-            _ => Box::pin(async { not_found() }),
-        };
-        answer
-    })
+    Service { requests: Arc::new(|_| Box::pin(async { not_found() })), calls: Some(calls(&member)) }
 }
 
 /// A listener of `--listen-client-http-urls`: everything but gRPC.
 pub fn http_service(member: Arc<Member>) -> Service {
-    Arc::new(move |request, _remote: SocketAddr| {
+    let requests = move |request| -> Answer {
         let member = member.clone();
         Box::pin(async move { with_cors(&member, request).await })
-    })
+    };
+    Service { requests: Arc::new(requests), calls: None }
 }
 
 /// A listener for health and metrics alone.
 pub fn metrics_service(member: Arc<Member>) -> Service {
-    Arc::new(move |request, _remote: SocketAddr| {
+    let requests = move |request| -> Answer {
         let member = member.clone();
         Box::pin(async move { health_or_metrics(&member, &request).await.unwrap_or_else(not_found) })
-    })
+    };
+    Service { requests: Arc::new(requests), calls: None }
+}
+
+fn calls(member: &Arc<Member>) -> Calls {
+    let member = member.clone();
+    Arc::new(move |head, inbox, remote| Box::pin(rpc::serve(member.clone(), head, inbox, remote)))
 }
 
 /// Plain HTTP of a client listener, behind the rules about origins and host names.

@@ -1,13 +1,12 @@
 //! What a peer listener answers besides the peer protocol itself: version, members, probing.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::door::Service;
+use super::door::{Answer, Service};
 use super::{method_not_allowed, not_found, typed, version};
 use crate::log;
 use crate::member::Member;
@@ -15,10 +14,11 @@ use crate::rpc::body::Body;
 
 /// Everything on a peer listener.
 pub fn service(member: Arc<Member>) -> Service {
-    Arc::new(move |request, _remote: SocketAddr| {
+    let requests = move |request| -> Answer {
         let response = answer(&member, &request);
         Box::pin(std::future::ready(response))
-    })
+    };
+    Service { requests: Arc::new(requests), calls: None }
 }
 
 fn answer(member: &Member, request: &Request<Incoming>) -> Response<Body> {

@@ -116,7 +116,7 @@ pub enum Body {
     /// One gRPC message, then the trailers.
     Unary(Unary),
     /// Messages as they come, then the trailers.
-    Stream(Stream),
+    Stream(Box<Stream>),
 }
 
 /// State of a [`Body::Unary`].
@@ -149,7 +149,7 @@ impl Body {
 
     /// Messages from `source` until it closes (status OK) or yields a status.
     pub fn stream(source: mpsc::Receiver<Result<Message, Status>>, counted: Started) -> Body {
-        Body::Stream(Stream { source, current: None, trailers: None, done: false, counted })
+        Body::Stream(Box::new(Stream { source, current: None, trailers: None, done: false, counted }))
     }
 }
 
@@ -289,7 +289,8 @@ impl http_body::Body for Body {
     }
 }
 
-fn trailers_ok() -> HeaderMap {
+/// `grpc-status` of a call that went well.
+pub fn trailers_ok() -> HeaderMap {
     let mut map = HeaderMap::with_capacity(1);
     map.insert("grpc-status", HeaderValue::from_static("0"));
     map

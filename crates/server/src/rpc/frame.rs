@@ -4,20 +4,17 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
 
 use super::body::{Body, trailers_of};
 use super::error::{Code, Status};
+use crate::http::inbox::{Gone, Inbox};
 use crate::stats::Started;
 
 const HEADER_BYTES: usize = 5;
-/// How long the answer to a unary call waits for the end of the request.
-const CLOSE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Reads the messages of a request body.
 pub struct Messages {
-    body: Incoming,
+    body: Inbox,
     buffered: BytesMut,
     single: Bytes,
     limit_bytes: usize,
@@ -27,7 +24,7 @@ pub struct Messages {
 
 impl Messages {
     /// Messages longer than `limit_bytes` are refused.
-    pub fn new(body: Incoming, limit_bytes: usize, counted: Started) -> Messages {
+    pub fn new(body: Inbox, limit_bytes: usize, counted: Started) -> Messages {
         Messages { body, buffered: BytesMut::new(), single: Bytes::new(), limit_bytes, ended: false, counted }
     }
 
@@ -44,27 +41,12 @@ impl Messages {
                     _ => Err(Status::fixed(Code::Unknown, "unexpected EOF")),
                 };
             }
-            match self.body.frame().await {
-                None => self.ended = true,
-                Some(Err(_)) => return Err(super::error::CANCELED),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.push(data);
-                    }
-                }
+            match self.body.next().await {
+                Ok(Some(data)) => self.push(data),
+                Ok(None) => self.ended = true,
+                Err(Gone) => return Err(super::error::CANCELED),
             }
         }
-    }
-
-    /// Waits, but not long, until the client has closed its side; what it still sends is thrown away. An answer before
-    /// that resets the stream, and a connection with too many resets is ended.
-    pub async fn closed(mut self) {
-        if self.ended || self.body.is_end_stream() {
-            return;
-        }
-        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
-        // One that does not close its side gets its answer all the same.
-        let _ = tokio::time::timeout(CLOSE_PATIENCE, rest).await;
     }
 
     /// Keeps a lone chunk as it came, so that the usual small request is never copied.

@@ -11,12 +11,12 @@ pub fn admit(call: &Call, path: &str) -> Result<(), Status> {
     if path.starts_with("/grpc.health.v1.") {
         return Ok(());
     }
-    let version = metadata(&call.headers, "client-api-version")?;
+    let version = metadata(&call.head.fields, "client-api-version")?;
     crate::stats::client_request(path, version.unwrap_or("unknown"));
     if call.member.is_learner() && !served_by_learner(path) {
         return Err(error::NOT_FOR_LEARNER);
     }
-    if wants_leader(&call.headers) && !call.member.leadership.has_leader() {
+    if wants_leader(&call.head.fields) && !call.member.leadership.has_leader() {
         return Err(error::NO_LEADER);
     }
     Ok(())
@@ -51,7 +51,7 @@ impl Call {
         if !auth.enabled {
             return Ok(Who::default());
         }
-        let token = ["token", "authorization"].iter().find_map(|key| self.headers.get(*key));
+        let token = ["token", "authorization"].iter().find_map(|key| self.head.fields.get(*key));
         let Some(token) = token.and_then(|t| t.to_str().ok()) else { return Ok(Who::default()) };
         let token = token.strip_prefix("Bearer ").unwrap_or(token);
         self.member

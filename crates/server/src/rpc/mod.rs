@@ -25,11 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
+use http::Response;
+use http2::Head;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::http::inbox::Inbox;
 use crate::member::Member;
 use crate::stats::Started;
 use body::{Body, Message};
@@ -49,8 +50,8 @@ pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 pub struct Call {
     /// The member that answers.
     pub member: Arc<Member>,
-    /// gRPC metadata.
-    pub headers: Arc<HeaderMap>,
+    /// Method, path and gRPC metadata.
+    pub head: Arc<Head>,
     /// From `grpc-timeout`.
     pub deadline: Option<Instant>,
     /// Counts it.
@@ -82,25 +83,24 @@ impl Reply for Message {
 pub type Sink = mpsc::Sender<Result<Message, Status>>;
 
 /// Answers one gRPC request that came from `remote`.
-pub async fn serve(member: Arc<Member>, request: Request<Incoming>, remote: SocketAddr) -> Response<Body> {
-    let (parts, incoming) = request.into_parts();
-    let timeout = match frame::check_headers(&parts.method, &parts.headers) {
+pub async fn serve(member: Arc<Member>, head: Arc<Head>, inbox: Inbox, remote: SocketAddr) -> Response<Body> {
+    let timeout = match frame::check_headers(&head.method, &head.fields) {
         Ok(timeout) => timeout,
         Err(response) => return *response,
     };
-    let path = parts.uri.path();
+    let path = std::str::from_utf8(&head.path).unwrap_or("");
     let Some(handler) = route(path) else { return frame::refused(&unknown(path)) };
     let limit = message_limit(&member);
     let deadline = timeout.map(|t| Instant::now() + t.min(Duration::from_secs(86_400 * 365)));
     let counted = crate::stats::started(path);
-    let call = Call { member: member.clone(), headers: Arc::new(parts.headers), deadline, counted };
+    let call = Call { member: member.clone(), head: head.clone(), deadline, counted };
     if let Err(status) = intercept::admit(&call, path) {
         counted.handled(status.code as u8);
         return frame::refused(&status);
     }
     let start = std::time::Instant::now();
     let warn_after = member.config.warning_unary_request_duration;
-    let work = handler(call, Messages::new(incoming, limit, counted));
+    let work = handler(call, Messages::new(inbox, limit, counted));
     let response = match deadline {
         None => work.await,
         Some(at) if at <= Instant::now() => frame::refused(&error::DEADLINE),
@@ -175,9 +175,8 @@ where
 {
     let counted = call.counted;
     let answer = async {
-        let answer = handler(call, one(&mut messages).await?).await?;
-        messages.closed().await;
-        Ok(answer)
+        let bytes = one(&mut messages).await?;
+        handler(call, bytes).await
     };
     reply(answer.await, counted)
 }

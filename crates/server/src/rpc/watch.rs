@@ -148,7 +148,7 @@ async fn ticks(member: &Member, asker: &Asker) {
 
 /// Resolves when the client wants a leader and there has been none for too long.
 async fn leader_lost(call: &Call) {
-    if !intercept::wants_leader(&call.headers) {
+    if !intercept::wants_leader(&call.head.fields) {
         return std::future::pending().await;
     }
     let patience = Duration::from_millis(call.member.config.election_ms) * LEADERLESS_ELECTIONS;

@@ -1,0 +1,371 @@
+//! One HTTP/2 connection: the socket around an [`http2::Connection`], the handlers of its streams, and their answers.
+//!
+//! Everything of a connection happens in its one task: what came is read, its handlers run, what they answered is
+//! written with as few calls as the socket takes. A client that does not read is not read from.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::IoSlice;
+use std::iter::Peekable;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::vec::Drain;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response};
+use http_body::Body as _;
+use http2::{Connection, Event, OUTPUT_MAX, Reason, StreamId};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::blocks;
+use super::door::{Answer, Calls, Limits};
+use super::inbox::{Inbox, Piece, Releases};
+use super::keepalive::{Due, Keepalive};
+use super::slots::Slots;
+use crate::rpc::body::Body;
+
+/// Read from the socket at once.
+const READ_BYTES: usize = 64 * 1024;
+/// Length of a request's fields.
+const HEADER_LIST_BYTES: usize = 16 << 20;
+/// What a client may send ahead: on one stream as much as the largest usual request, on all together four times that.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Pieces in one write.
+const SLICES: usize = 32;
+
+type Frame = http_body::Frame<Bytes>;
+
+/// What a stream waits for.
+enum Work {
+    /// Its handler.
+    Answer(StreamId, Answer),
+    /// The next piece of its answer's body.
+    Next(StreamId, Body),
+}
+
+#[allow(clippy::large_enum_variant, reason = "moved twice; a box would cost more")]
+enum Done {
+    Answer(Response<Body>),
+    Frame(Option<Frame>),
+}
+
+/// A stream that is not yet answered in full.
+#[derive(Default)]
+struct Open {
+    slot: Option<usize>,
+    inbox: Option<UnboundedSender<Piece>>,
+    /// A body that goes on when the client's windows let it.
+    parked: Option<Body>,
+}
+
+/// Serves a connection until it ends or, after `stop`, its last stream has.
+pub struct Serving<S> {
+    socket: S,
+    remote: SocketAddr,
+    calls: Calls,
+    connection: Connection,
+    input: BytesMut,
+    events: Vec<Event>,
+    open: HashMap<StreamId, Open>,
+    slots: Slots<Work>,
+    done: Vec<(Work, Done)>,
+    releases: Arc<Releases>,
+    keepalive: Keepalive,
+    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
+    /// `input`: what was read from the socket already.
+    pub fn new(
+        socket: S,
+        input: BytesMut,
+        remote: SocketAddr,
+        calls: Calls,
+        limits: Limits,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Serving<S> {
+        let connection = Connection::new(http2::Limits {
+            streams_max: limits.streams_max,
+            header_list_bytes: HEADER_LIST_BYTES,
+            stream_window_bytes: STREAM_WINDOW_BYTES,
+            connection_window_bytes: CONNECTION_WINDOW_BYTES,
+        });
+        Serving {
+            socket,
+            remote,
+            calls,
+            connection,
+            input,
+            events: Vec::new(),
+            open: HashMap::new(),
+            slots: Slots::new(),
+            done: Vec::new(),
+            releases: Arc::default(),
+            keepalive: Keepalive::new(&limits),
+            stop: Some(Box::pin(stop)),
+        }
+    }
+
+    /// Reads once and acts on it; false when there is nothing to read now.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        // A client that leaves its answers lying is not asked for more.
+        if self.connection.output_len() >= OUTPUT_MAX || self.connection.is_over() {
+            return Ok(false);
+        }
+        self.input.reserve(READ_BYTES);
+        let Poll::Ready(read) = pin!(self.socket.read_buf(&mut self.input)).poll(cx) else {
+            if self.input.is_empty() {
+                // An idle connection keeps no buffer.
+                self.input = BytesMut::new();
+            }
+            return Ok(false);
+        };
+        match read {
+            Ok(0) | Err(_) => return Err(Ended),
+            Ok(_) => self.keepalive.heard(),
+        }
+        self.take_input();
+        Ok(true)
+    }
+
+    /// Acts on all whole frames that were read.
+    fn take_input(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        // An error has told the client already; what waits is sent before the connection closes.
+        let failed = self.connection.receive(&mut self.input, &mut events).is_err();
+        let mut rest = events.drain(..).peekable();
+        while let Some(event) = rest.next() {
+            match event {
+                Event::Request { stream, head, end } => {
+                    let whole = if end { Some(Bytes::new()) } else { whole_body(stream, &mut rest) };
+                    self.begin(stream, head, whole);
+                }
+                Event::Data { stream, bytes, end } => self.feed(stream, bytes, end),
+                Event::Reset { stream } => self.forget(stream),
+                Event::Ping if self.keepalive.is_pinged_too_often(self.connection.streams()) => {
+                    self.connection.end(Reason::EnhanceYourCalm, b"too_many_pings");
+                }
+                Event::Ping => {}
+            }
+        }
+        drop(rest);
+        self.events = events;
+        if failed {
+            self.open.clear();
+            self.slots = Slots::new();
+        }
+    }
+
+    /// Starts the handler of a request; `whole` is its body if all of it is there.
+    fn begin(&mut self, stream: StreamId, head: Arc<http2::Head>, whole: Option<Bytes>) {
+        let mut open = Open::default();
+        let inbox = match whole {
+            Some(bytes) => {
+                self.connection.release(stream, bytes.len());
+                Inbox::Whole(bytes)
+            }
+            None => {
+                let (to, inbox) = Inbox::pieces(stream, self.releases.clone());
+                open.inbox = Some(to);
+                inbox
+            }
+        };
+        let answer = (self.calls)(head, inbox, self.remote);
+        open.slot = Some(self.slots.insert(Work::Answer(stream, answer)));
+        self.open.insert(stream, open);
+    }
+
+    fn feed(&mut self, stream: StreamId, bytes: Bytes, end: bool) {
+        let len = bytes.len();
+        let inbox = self.open.get(&stream).and_then(|open| open.inbox.as_ref());
+        let taken = inbox.is_some_and(|inbox| {
+            let taken = len == 0 || inbox.send(Piece::Data(bytes)).is_ok();
+            taken && (!end || inbox.send(Piece::End).is_ok())
+        });
+        if !taken {
+            // The handler has heard enough.
+            self.connection.release(stream, len);
+        }
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        if let Some(slot) = self.open.remove(&stream).and_then(|open| open.slot) {
+            self.slots.remove(slot);
+        }
+    }
+
+    /// Lets handlers and bodies go on; false when none can.
+    fn work(&mut self, cx: &mut Context<'_>) -> bool {
+        for (stream, len) in self.releases.take(cx.waker()) {
+            self.connection.release(stream, len);
+        }
+        let mut done = std::mem::take(&mut self.done);
+        let woken = self.slots.poll(cx, Work::poll, &mut done);
+        for (work, output) in done.drain(..) {
+            match (work, output) {
+                (Work::Answer(stream, _), Done::Answer(response)) => self.answer(stream, response),
+                (Work::Next(stream, body), Done::Frame(frame)) if self.send(stream, frame) => {
+                    self.go_on(stream, body);
+                }
+                _ => {}
+            }
+        }
+        self.done = done;
+        let cleared = self.connection.take_cleared();
+        let went_on = woken || !cleared.is_empty();
+        for stream in cleared {
+            if let Some(body) = self.open.get_mut(&stream).and_then(|open| open.parked.take()) {
+                self.go_on(stream, body);
+            }
+        }
+        went_on
+    }
+
+    fn answer(&mut self, stream: StreamId, response: Response<Body>) {
+        let (parts, body) = response.into_parts();
+        if let Some(open) = self.open.get_mut(&stream) {
+            open.slot = None;
+        }
+        self.keepalive.answered();
+        if body.is_end_stream() {
+            self.connection.trailers(stream, blocks::head(parts.status, &parts.headers));
+            self.open.remove(&stream);
+            return;
+        }
+        self.connection.head(stream, &blocks::head(parts.status, &parts.headers));
+        self.go_on(stream, body);
+    }
+
+    /// Sends of a body what the windows let through now.
+    fn go_on(&mut self, stream: StreamId, mut body: Body) {
+        let Some(open) = self.open.get_mut(&stream) else { return };
+        if !self.connection.is_clear(stream) {
+            open.parked = Some(body);
+            return;
+        }
+        if let Body::Stream(_) = body {
+            open.slot = Some(self.slots.insert(Work::Next(stream, body)));
+            return;
+        }
+        // All of these bodies are there: they never wait.
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(&mut cx) {
+            if !self.send(stream, frame.map(|Ok(frame)| frame)) {
+                return;
+            }
+            if !self.connection.is_clear(stream) {
+                if let Some(open) = self.open.get_mut(&stream) {
+                    open.parked = Some(body);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Sends a piece of a body; false when that was the last.
+    fn send(&mut self, stream: StreamId, frame: Option<Frame>) -> bool {
+        let trailers = match frame.map(Frame::into_data) {
+            Some(Ok(bytes)) => {
+                self.keepalive.answered();
+                self.connection.data(stream, bytes);
+                return true;
+            }
+            Some(Err(frame)) => frame.into_trailers().unwrap_or_default(),
+            None => HeaderMap::new(),
+        };
+        self.connection.trailers(stream, blocks::trailers(&trailers));
+        self.open.remove(&stream);
+        false
+    }
+
+    /// Writes what waits; an error when nobody is there any more.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        while self.connection.output_len() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = self.connection.output(&mut slices);
+            match Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..count]) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Ended),
+                Poll::Ready(Ok(sent)) => self.connection.sent(sent),
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_clock(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        if self.stop.as_mut().is_some_and(|stop| stop.as_mut().poll(cx).is_ready()) {
+            self.stop = None;
+            self.connection.shut_down();
+        }
+        match self.keepalive.poll(cx, self.connection.pongs()) {
+            Due::Nothing => Ok(()),
+            Due::Ping => {
+                self.connection.ping();
+                Ok(())
+            }
+            Due::Close => Err(Ended),
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        self.watch_clock(cx)?;
+        if !self.input.is_empty() {
+            self.take_input();
+        }
+        loop {
+            let mut goes_on = self.read(cx)?;
+            goes_on |= self.work(cx);
+            let was_full = self.connection.output_len() >= OUTPUT_MAX;
+            if goes_on && !was_full {
+                continue;
+            }
+            self.write(cx)?;
+            let len = self.connection.output_len();
+            if len == 0 && self.connection.is_over() {
+                return Err(Ended);
+            }
+            // Room may let bodies go on, or reading.
+            if !self.connection.has_cleared() && !(was_full && len < OUTPUT_MAX) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The connection is closed, or is to be.
+struct Ended;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Serving<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.get_mut().turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(Ended) => Poll::Ready(()),
+        }
+    }
+}
+
+impl Work {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
+        match self {
+            Work::Answer(_, answer) => answer.as_mut().poll(cx).map(Done::Answer),
+            Work::Next(_, body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| Done::Frame(frame.map(|Ok(frame)| frame)))
+            }
+        }
+    }
+}
+
+/// The body of a small request is usually there with its head: then nobody has to wait for it.
+fn whole_body(stream: StreamId, rest: &mut Peekable<Drain<'_, Event>>) -> Option<Bytes> {
+    let is_all = |event: &Event| matches!(event, Event::Data { stream: of, end: true, .. } if *of == stream);
+    match rest.next_if(is_all) {
+        Some(Event::Data { bytes, .. }) => Some(bytes),
+        _ => None,
+    }
+}
