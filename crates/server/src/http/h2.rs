@@ -208,9 +208,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         for (work, output) in done.drain(..) {
             match (work, output) {
                 (Work::Answer(stream, _), Done::Answer(response)) => self.answer(stream, response),
-                (Work::Next(stream, body), Done::Frame(frame)) if self.send(stream, frame) => {
-                    self.go_on(stream, body);
-                }
+                (Work::Next(stream, body), Done::Frame(frame)) => self.next(stream, body, frame),
                 _ => {}
             }
         }
@@ -263,6 +261,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 }
                 return;
             }
+        }
+    }
+
+    fn next(&mut self, stream: StreamId, body: Body, frame: Option<Frame>) {
+        if self.send(stream, frame) {
+            self.go_on(stream, body);
         }
     }
 
@@ -328,8 +332,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             if len == 0 && self.connection.is_over() {
                 return Err(Ended);
             }
-            // Room may let bodies go on, or reading.
-            if !self.connection.has_cleared() && !(was_full && len < OUTPUT_MAX) {
+            let can_read_again = was_full && len < OUTPUT_MAX;
+            if !can_read_again && !self.connection.has_cleared() {
                 return Ok(());
             }
         }

@@ -75,7 +75,10 @@ impl Drop for Pieces {
 
 /// What handlers have taken and the connection has not yet given back to the client.
 #[derive(Default)]
-pub struct Releases(Mutex<(Vec<(StreamId, usize)>, Option<Waker>)>);
+pub struct Releases(Mutex<Taken>);
+
+/// Bytes by stream, and the task to be woken for them.
+type Taken = (Vec<(StreamId, usize)>, Option<Waker>);
 
 impl Releases {
     fn add(&self, stream: StreamId, len: usize) {

@@ -136,19 +136,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pings_are_counted_against_a_client_unless_it_is_answered_between_them() {
-        let mut keepalive = Keepalive::new(&limits());
-        let mut pings = |wait: u64, streams, answered| {
-            (0..10)
-                .position(|_| {
-                    if answered {
-                        keepalive.answered();
-                    }
-                    keepalive.heard = keepalive.heard + Duration::from_secs(wait);
-                    keepalive.is_pinged_too_often(streams)
-                })
-                .map(|at| at + 1)
+        let pings = async |wait: u64, streams, answered| {
+            let mut keepalive = Keepalive::new(&limits());
+            for nth in 1..10 {
+                if answered {
+                    keepalive.answered();
+                }
+                if keepalive.is_pinged_too_often(streams) {
+                    return Some(nth);
+                }
+                tokio::time::advance(Duration::from_secs(wait)).await;
+            }
+            None
         };
-        assert_eq!(pings(0, 1, true), None);
-        assert_eq!(pings(0, 1, false), Some(3), "after one that was let pass before");
+        assert_eq!(pings(0, 1, true).await, None);
+        assert_eq!(pings(0, 1, false).await, Some(4), "the first counts for nothing, two more are let pass");
+        assert_eq!(pings(6, 1, false).await, None);
+        assert_eq!(pings(6, 0, false).await, Some(4), "with no stream open there is no reason to ask");
     }
 }
