@@ -182,6 +182,18 @@ impl Node {
         &self.raft
     }
 
+    /// This member leads and there is no other: nobody waits for it to send anything.
+    #[must_use]
+    pub fn leads_alone(&self) -> bool {
+        self.raft.is_single_voter() && self.raft.progress().count() == 1
+    }
+
+    /// [`Input::Applied`] would lead to something at once. Otherwise it may come together with a later input.
+    #[must_use]
+    pub fn waits_for_apply(&self) -> bool {
+        self.raft.holds_back() || !self.conf_changes.is_empty() || self.raft.soft_state().role != Role::Leader
+    }
+
     fn refuse(&self) -> Option<ProposalError> {
         if self.stopping {
             return Some(ProposalError::Stopped);

@@ -222,6 +222,21 @@ fn a_second_conf_change_waits_for_the_first_to_be_applied() {
 }
 
 #[test]
+fn a_member_leads_alone_until_another_one_joins_be_it_a_learner() {
+    let mut server = Server::start(Config::new(ME, 1), bootstrapped());
+    assert!(server.node.leads_alone() && !server.node.waits_for_apply());
+    let change = conf_change(ConfChangeKind::AddLearnerNode, MemberId(9));
+    server.node.step(Input::ProposeConfChange { id: 1, change: change.clone() });
+    let seq = server.node.take_output().persist.expect("a write").seq;
+    server.node.step(Input::Persisted { seq });
+    let index = server.node.take_output().apply[0].index;
+    assert!(server.node.leads_alone() && server.node.waits_for_apply());
+    server.node.step(Input::ConfChangeApplied { index, change: Some(change) });
+    server.node.step(Input::Applied { index });
+    assert!(!server.node.leads_alone() && !server.node.waits_for_apply());
+}
+
+#[test]
 fn consensus_does_not_see_a_conf_change_as_applied_before_the_store_has_judged_it() {
     let mut node = Node::new(Config::new(ME, 1), bootstrapped()).expect("restored state fits");
     assert_eq!(node.take_output().apply.len(), 1);

@@ -180,6 +180,11 @@ impl Log {
         page
     }
 
+    /// [`Log::take_committed`] has left something.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.committed.min(self.unstable.stable) > self.applying
+    }
+
     /// The store has executed up to `index`. Returns the payload bytes of the entries that are newly applied.
     pub(crate) fn applied_to(&mut self, index: Index) -> usize {
         let index = index.min(self.applying);

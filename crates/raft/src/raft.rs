@@ -365,6 +365,12 @@ impl Raft {
         self.log.applied
     }
 
+    /// Entries that could be applied wait until the store has executed more of those it was given.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.log.holds_back()
+    }
+
     /// First entry in memory.
     #[must_use]
     pub fn first_index(&self) -> Index {

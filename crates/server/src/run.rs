@@ -315,8 +315,7 @@ fn assemble(
     });
     let Booted { wal: log_file, store, restored, snapshot_index, has_v2_requests, .. } = booted;
     let committer = store.committer();
-    let apply = apply::Apply {
-        jobs: apply_jobs,
+    let apply = Arc::new(parking_lot::Mutex::new(apply::Apply {
         raft: raft_to.clone(),
         wal: wal_to.clone(),
         commit: commit_to.clone(),
@@ -334,13 +333,12 @@ fn assemble(
         compaction: (config.compaction_batch(), config.compaction_sleep_interval),
         state: apply::State::new(restored.applied, ::raft::Term(store.consistent_term())),
         store,
-    };
-    let wal_thread = wal::WalThread {
+    }));
+    let log = Arc::new(parking_lot::Mutex::new(wal::Log {
         wal: log_file,
         disk,
         wal_dir: config.wal_path(),
         snap_dir: config.snap_path(),
-        jobs: wal_jobs,
         raft: raft_to.clone(),
         outbox: Box::new(raft::NoPeers(raft_to.clone())),
         keep: wal::Keep {
@@ -348,7 +346,7 @@ fn assemble(
             snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
         },
         no_sync: config.unsafe_no_fsync,
-    };
+    }));
     let ahead = election_ahead(config, &restored);
     if ahead > 0 {
         notices::fast_forwarded(config, member.id, ahead);
@@ -364,7 +362,10 @@ fn assemble(
         tick: config.tick(),
         ahead,
         jobs: raft_jobs,
+        log: log.clone(),
         wal: wal_to.clone(),
+        under_way: None,
+        store: apply.clone(),
         apply: apply_to.clone(),
         waiters,
         outbox: Box::new(raft::NoPeers(raft_to.clone())),
@@ -380,8 +381,8 @@ fn assemble(
             commit_to,
             spawn("commit", move || commit::run(committer, interval, commit_jobs, to_apply))?,
         ),
-        wal: (wal_to, spawn("wal", move || wal_thread.run())?),
-        apply: (apply_to, spawn("apply", move || apply.run())?),
+        wal: (wal_to, spawn("wal", move || wal::run(log, wal_jobs))?),
+        apply: (apply_to, spawn("apply", move || apply::run(apply, apply_jobs))?),
         raft: (raft_to, spawn("raft", move || raft_thread.run())?),
         watch: watch_thread,
     };

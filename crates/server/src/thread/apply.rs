@@ -1,6 +1,7 @@
-//! The apply thread: owns the [`Store`], the only writer. Never awaits, never reads the clock for a decision.
+//! Applying: the [`Store`]'s only writer. Never awaits, never reads the clock for a decision.
 //!
-//! One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
+//! This is the apply thread's; only while a member is alone and has so little to do that the apply thread sleeps, the
+//! raft thread executes the few entries itself rather than wake it. One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
 //! index. Maintenance is bounded steps between rounds.
 
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use ::raft::{Entry, EntryKind, Index, SoftState, Term};
 use mvcc::EventBatch;
 use node::Input;
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::raftpb;
 use store::{Outcome, Store, TokenChange};
@@ -48,6 +50,8 @@ pub enum Job {
     Committed(u64),
     /// Bounded work for somebody who asks.
     Task(Task),
+    /// A compaction has begun.
+    Compact,
     /// Commit and end the thread.
     Stop,
 }
@@ -56,8 +60,6 @@ pub enum Job {
 pub struct Apply {
     /// The state machine.
     pub store: Store,
-    /// Work.
-    pub jobs: Receiver<Job>,
     /// Acknowledgements go here.
     pub raft: Sender<raft::Job>,
     /// Disk snapshots go here.
@@ -125,30 +127,51 @@ impl State {
     }
 }
 
+/// Runs the apply thread until it is told to stop.
+pub fn run(apply: Arc<Mutex<Apply>>, work: Receiver<Job>) {
+    let mut jobs = Vec::new();
+    let mut next_step = apply.lock().first_step();
+    loop {
+        work.take(&mut jobs, next_step);
+        let mut apply = apply.lock();
+        apply.compact_step();
+        if apply.round(jobs.drain(..)) {
+            return apply.stop();
+        }
+        next_step = apply.state.next_step;
+    }
+}
+
 impl Apply {
-    /// Runs until told to stop.
-    pub fn run(mut self) {
-        let mut jobs = Vec::new();
+    fn first_step(&mut self) -> Option<Instant> {
         self.state.next_step = self.store.needs_maintenance().then(Instant::now);
-        loop {
-            self.jobs.take(&mut jobs, self.state.next_step);
-            self.compact_step();
-            let waiters = self.waiters.clone();
-            let mut batch = waiters.batch();
-            let before = self.state.index;
-            let mut stop = false;
-            for job in jobs.drain(..) {
-                match job {
-                    Job::Entries(entries) => self.entries(&entries, &mut batch),
-                    Job::Stop => stop = true,
-                    other => self.other(other),
-                }
-            }
-            self.finish_round(before, &mut batch);
-            if stop {
-                return self.stop();
+        self.state.next_step
+    }
+
+    /// Executes entries on another thread than apply's, which is idle.
+    pub fn in_line(&mut self, entries: Vec<Entry>, idle: &Sender<Job>) {
+        let before = self.state.next_step;
+        self.round([Job::Entries(entries)]);
+        if self.state.next_step != before {
+            let _ = idle.push(Job::Compact);
+        }
+    }
+
+    /// Does all this, then tells everybody. True when the thread is to end.
+    fn round(&mut self, jobs: impl IntoIterator<Item = Job>) -> bool {
+        let waiters = self.waiters.clone();
+        let mut batch = waiters.batch();
+        let before = self.state.index;
+        let mut stop = false;
+        for job in jobs {
+            match job {
+                Job::Entries(entries) => self.entries(&entries, &mut batch),
+                Job::Stop => stop = true,
+                other => self.other(other),
             }
         }
+        self.finish_round(before, &mut batch);
+        stop
     }
 
     /// A step of a compaction, if one is due.
@@ -180,7 +203,7 @@ impl Apply {
         batch.send();
         self.hub.notify(&mut self.state.events);
         if self.state.index > before {
-            let _ = self.raft.push(raft::Job::Input(Input::Applied { index: self.state.index }));
+            let _ = self.raft.push_later(raft::Job::Input(Input::Applied { index: self.state.index }));
         }
         self.hand_over();
     }
@@ -240,7 +263,7 @@ impl Apply {
             Job::Task(task) => {
                 task(&mut self.store);
             }
-            Job::Entries(_) | Job::Stop => {}
+            Job::Entries(_) | Job::Compact | Job::Stop => {}
         }
     }
 
@@ -379,7 +402,7 @@ impl Apply {
         batch.add(outcome.id, Answer::ConfChanged(outcome.result));
     }
 
-    fn stop(mut self) {
+    fn stop(&mut self) {
         if let Err(error) = self.store.commit() {
             super::fatal("failed to commit to the backend", &error);
         }

@@ -15,8 +15,19 @@ struct Shared<T> {
 
 struct State<T> {
     items: Vec<T>,
-    asleep: bool,
+    sleep: Sleep,
     closed: bool,
+}
+
+/// What the owner is woken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It is awake.
+    No,
+    /// Anything.
+    Light,
+    /// What cannot wait.
+    Deep,
 }
 
 /// The pushing end; cheap to clone.
@@ -33,7 +44,7 @@ impl<T> Clone for Sender<T> {
 
 /// A new mailbox.
 pub fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
-    let state = Mutex::new(State { items: Vec::new(), asleep: false, closed: false });
+    let state = Mutex::new(State { items: Vec::new(), sleep: Sleep::No, closed: false });
     let shared = Arc::new(Shared { state, wake: Condvar::new() });
     (Sender(shared.clone()), Receiver(shared))
 }
@@ -41,17 +52,36 @@ pub fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
 impl<T> Sender<T> {
     /// Adds an item; gives it back when the owner is gone.
     pub fn push(&self, item: T) -> Result<(), T> {
+        self.add(item, Sleep::Deep)
+    }
+
+    /// The same for an item that can wait until the owner wakes for another reason, if it said so.
+    pub fn push_later(&self, item: T) -> Result<(), T> {
+        self.add(item, Sleep::Light)
+    }
+
+    /// Wakes the owner unless its sleep is deeper than `deepest`.
+    fn add(&self, item: T, deepest: Sleep) -> Result<(), T> {
         let mut state = self.0.state.lock();
         if state.closed {
             return Err(item);
         }
         state.items.push(item);
-        let wake = std::mem::take(&mut state.asleep);
+        let wake = state.sleep == Sleep::Light || state.sleep == deepest;
+        if wake {
+            state.sleep = Sleep::No;
+        }
         drop(state);
         if wake {
             self.0.wake.notify_one();
         }
         Ok(())
+    }
+
+    /// The owner sleeps and nothing waits for it: it has done all that it was given.
+    pub fn is_idle(&self) -> bool {
+        let state = self.0.state.lock();
+        state.sleep != Sleep::No && state.items.is_empty()
     }
 
     /// How many items wait.
@@ -68,20 +98,34 @@ impl<T> Sender<T> {
 impl<T> Receiver<T> {
     /// Moves all that waits into `into` (which must be empty); sleeps until there is something or `until` has come.
     pub fn take(&self, into: &mut Vec<T>, until: Option<Instant>) {
+        self.sleep(Sleep::Light, into, until);
+    }
+
+    /// The same, but [`Sender::push_later`] does not end the sleep.
+    pub fn take_undisturbed(&self, into: &mut Vec<T>, until: Option<Instant>) {
+        self.sleep(Sleep::Deep, into, until);
+    }
+
+    fn sleep(&self, sleep: Sleep, into: &mut Vec<T>, until: Option<Instant>) {
         let mut state = self.0.state.lock();
         while state.items.is_empty() {
-            state.asleep = true;
+            state.sleep = sleep;
             match until {
                 None => self.0.wake.wait(&mut state),
                 Some(until) => {
                     if self.0.wake.wait_until(&mut state, until).timed_out() {
-                        state.asleep = false;
                         break;
                     }
                 }
             }
         }
+        state.sleep = Sleep::No;
         std::mem::swap(&mut state.items, into);
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.0.state.lock().items.is_empty()
     }
 
     /// Moves all that waits into `into` without sleeping.
@@ -95,5 +139,33 @@ impl<T> Drop for Receiver<T> {
         let mut state = self.0.state.lock();
         state.closed = true;
         state.items.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_can_wait_wakes_only_light_sleepers() {
+        const NIGHT: Duration = Duration::from_millis(100);
+        let (to, from) = mailbox();
+        let start = Instant::now();
+        let pushing = std::thread::spawn(move || {
+            std::thread::sleep(NIGHT / 10);
+            to.push_later(1).unwrap();
+            std::thread::sleep(NIGHT * 2);
+            to.push_later(2).unwrap();
+            to
+        });
+        let mut taken = Vec::new();
+        from.take_undisturbed(&mut taken, Some(start + NIGHT));
+        assert!(start.elapsed() >= NIGHT);
+        assert_eq!(std::mem::take(&mut taken), [1]);
+        from.take(&mut taken, None);
+        assert_eq!(taken, [2]);
+        drop(pushing.join());
     }
 }

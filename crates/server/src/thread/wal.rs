@@ -1,4 +1,7 @@
-//! The WAL thread: owns the [`Wal`]; everything queued while the last sync ran goes out with the next (group commit).
+//! Writing the log: everything queued while the last sync ran goes out with the next (group commit).
+//!
+//! While the member is alone the raft thread writes it in line; else the WAL thread does, while the raft thread goes on.
+//! Snapshots and purges are the WAL thread's always.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,6 +9,7 @@ use std::time::Instant;
 
 use disk::Disk;
 use node::{Input, Persist};
+use parking_lot::Mutex;
 use wal::{SnapshotRecord, Wal};
 
 use super::mailbox::{Receiver, Sender};
@@ -34,7 +38,7 @@ pub struct Keep {
 }
 
 /// The WAL and those who hear from it.
-pub struct WalThread {
+pub struct Log {
     /// The log.
     pub wal: Wal,
     /// Where its files are.
@@ -43,8 +47,6 @@ pub struct WalThread {
     pub wal_dir: PathBuf,
     /// `member/snap`.
     pub snap_dir: PathBuf,
-    /// Work.
-    pub jobs: Receiver<Job>,
     /// Acknowledgements go here.
     pub raft: Sender<raft::Job>,
     /// Messages that had to wait for the sync.
@@ -55,49 +57,62 @@ pub struct WalThread {
     pub no_sync: bool,
 }
 
-impl WalThread {
-    /// Runs until told to stop. A failed write or sync ends the process: nobody knows what is on disk then.
-    pub fn run(mut self) {
-        let mut jobs = Vec::new();
-        loop {
-            self.jobs.take(&mut jobs, None);
-            if self.round(&mut jobs) {
-                return self.close();
-            }
-            self.prepare_next();
+/// Runs the WAL thread until it is told to stop.
+pub fn run(log: Arc<Mutex<Log>>, work: Receiver<Job>) {
+    let mut jobs = Vec::new();
+    loop {
+        work.take(&mut jobs, None);
+        if log.lock().round(&mut jobs) {
+            break;
         }
     }
+    // The raft thread has ended before: nobody else holds the log.
+    if let Some(log) = Arc::into_inner(log)
+        && let Err(error) = log.into_inner().wal.close()
+    {
+        super::fatal("failed to close the WAL", &error);
+    }
+}
 
+impl Log {
     /// One group commit; true when the thread is to end.
     fn round(&mut self, jobs: &mut Vec<Job>) -> bool {
-        let (mut newest, mut sync, mut send, mut stop) = (None, false, Vec::new(), false);
-        let mut snapshots = Vec::new();
+        let (mut persists, mut snapshots, mut stop) = (Vec::new(), Vec::new(), false);
         for job in jobs.drain(..) {
             match job {
-                Job::Persist(persist) => {
-                    newest = Some(persist.seq);
-                    sync |= persist.must_sync;
-                    self.write(&persist);
-                    send.extend(persist.send);
-                }
+                Job::Persist(persist) => persists.push(persist),
                 Job::Snapshot(snapshot) => snapshots.push(snapshot),
                 Job::Purge => self.purge(),
                 Job::Stop => stop = true,
             }
         }
-        if sync && !self.no_sync {
-            self.sync();
-        }
-        if let Some(seq) = newest {
+        if let Some(last) = persists.last() {
+            let seq = last.seq;
+            self.commit(persists);
             let _ = self.raft.push(raft::Job::Input(Input::Persisted { seq }));
-        }
-        if !send.is_empty() {
-            self.outbox.send(send);
         }
         for snapshot in snapshots {
             self.save_snapshot(&snapshot);
         }
         stop
+    }
+
+    /// Writes all this, syncs once, and sends what had to wait for that. A failed write or sync ends the process: nobody
+    /// knows what is on disk then.
+    pub fn commit(&mut self, persists: impl IntoIterator<Item = Persist>) {
+        let (mut sync, mut send) = (false, Vec::new());
+        for persist in persists {
+            sync |= persist.must_sync;
+            self.write(&persist);
+            send.extend(persist.send);
+        }
+        if sync && !self.no_sync {
+            self.sync();
+        }
+        if !send.is_empty() {
+            self.outbox.send(send);
+        }
+        self.prepare_next();
     }
 
     /// The next segment is zero-filled ahead, beside the writing: a sync into it is quicker then.
@@ -109,12 +124,6 @@ impl WalThread {
                     log::warning!("failed to prepare a WAL segment", "error" = error.to_string());
                 }
             });
-        }
-    }
-
-    fn close(self) {
-        if let Err(error) = self.wal.close() {
-            super::fatal("failed to close the WAL", &error);
         }
     }
 
