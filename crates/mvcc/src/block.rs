@@ -44,13 +44,17 @@ impl Block {
 
     /// Where `key` is, or else where it belongs.
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        let head = head(key, self.shared);
+        let from = self.heads.partition_point(|other| *other < head);
+        // Mostly the key exists and no other has its head: then no other need be looked at.
+        if self.heads.get(from) == Some(&head) && *self.entries[from].0 == *key {
+            return Ok(from);
+        }
         match compare_start(key, self.first_key(), self.shared) {
             Ordering::Less => return Err(0),
             Ordering::Greater => return Err(self.entries.len()),
             Ordering::Equal => {}
         }
-        let head = head(key, self.shared);
-        let from = self.heads.partition_point(|other| *other < head);
         let alike = self.heads[from..].iter().take_while(|other| **other == head).count();
         let entries = &self.entries[from..from + alike];
         let found = entries.binary_search_by(|(entry, _)| entry[..].cmp(key));
