@@ -89,7 +89,9 @@ impl Running {
             keepalive_timeout: config.grpc_keepalive_timeout,
             ping_interval_min: config.grpc_keepalive_min_time,
         };
+        let hub = member.hub.clone();
         let door = Door::start(loops, limits, stopping, move |at| {
+            tokio::spawn(hub.clone().deliver(at));
             waiters::enter_loop(at);
             tokio::spawn(waiters.clone().deliver(at));
         })?;
@@ -281,7 +283,7 @@ fn assemble(
 ) -> Result<(Arc<Member>, Threads), StartError> {
     let reader = booted.store.reader();
     crate::stats::METRICS.etcd_debugging_mvcc_keys_total.set_int(keys(&reader));
-    let (hub, watch_thread) = task::watch::Hub::start(reader.kv().clone())?;
+    let (hub, watch_thread) = task::watch::Hub::start(reader.kv().clone(), waiters.loops())?;
     let leases = task::lease::Leases::new(
         ClockOptions {
             retry_ms: u64::try_from(config.request_timeout().as_millis()).unwrap_or(u64::MAX),

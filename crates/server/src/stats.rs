@@ -103,6 +103,8 @@ impl Started {
 
 /// Versions of clients told apart; more count as "unknown".
 const CLIENT_VERSIONS_MAX: usize = 32;
+/// A longer one counts as "unknown".
+const CLIENT_VERSION_BYTES: usize = 64;
 
 thread_local! {
     /// The counters that this front loop has used, by client version and whether the call is a stream.
@@ -112,6 +114,7 @@ thread_local! {
 /// A client called.
 pub fn client_request(path: &str, version: &str) {
     let stream = CALLS.get(path).is_some_and(|method| method.stream);
+    let version = if version.len() > CLIENT_VERSION_BYTES { "unknown" } else { version };
     CLIENTS.with_borrow_mut(|known| {
         if let Some((.., requests)) = known.iter().find(|(v, s, _)| v == version && *s == stream) {
             return requests.inc();

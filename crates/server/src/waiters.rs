@@ -93,6 +93,11 @@ impl Waiter {
 /// Answers on their way to those who wait.
 type Answers = Vec<(Arc<Waiter>, Answer)>;
 
+/// The front loop of this thread; the first one if it is none.
+pub fn this_loop() -> usize {
+    LOOP.get()
+}
+
 #[derive(Default)]
 struct Mail {
     answers: Mutex<Answers>,
@@ -138,6 +143,11 @@ impl Waiters {
             waiter.fill(Answer::Stopped);
         }
         Some(Ticket { waiter, table: self })
+    }
+
+    /// Front loops.
+    pub fn loops(&self) -> usize {
+        self.mail.len()
     }
 
     /// Requests under way.

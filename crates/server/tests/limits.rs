@@ -417,6 +417,31 @@ async fn clients_that_stop_reading_cost_little_memory_and_harm_nobody() {
     others_are_served(port, 5).await;
 }
 
+/// Every request of a watch stream is answered, and who does not read the answers must not be able to ask for ever.
+#[tokio::test]
+async fn watch_requests_of_a_client_that_does_not_read_wait_with_the_client() {
+    let (_dir, member) = start(&[]);
+    let port = member.ports.client;
+    let before = memory_kib(&member, "RssAnon:");
+    let sender = connect(port).await;
+    let create = pb::WatchCreateRequest { key: vec![b'k'; 1000].into(), watch_id: 7, ..Default::default() };
+    let request =
+        pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
+    let many: Bytes = framed(&request.encode_to_vec()).repeat(1000).into();
+    let (_response, mut stream) = open_call(&sender, WATCH, many.clone()).await;
+    let flood = async { while stream.send_data(many.clone(), false).is_ok() && room(&mut stream).await {} };
+    let _ = tokio::time::timeout(Duration::from_secs(5), flood).await;
+    others_are_served(port, 20).await;
+    let grown = memory_kib(&member, "RssAnon:").saturating_sub(before) / 1024;
+    assert!(grown < 32, "{grown} MiB more");
+}
+
+/// Waits until all that was given to the stream is on its way.
+async fn room(stream: &mut h2::SendStream<Bytes>) -> bool {
+    stream.reserve_capacity(1);
+    matches!(std::future::poll_fn(|cx| stream.poll_capacity(cx)).await, Some(Ok(_)))
+}
+
 /// Some clients say only in a frame of its own, and a little later, that a request is complete.
 #[tokio::test]
 async fn requests_that_are_closed_late_do_not_wear_a_connection_out() {

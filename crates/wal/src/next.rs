@@ -120,6 +120,9 @@ impl NextSegment {
         self.failed = result.is_err();
         if self.failed {
             self.made = None;
+            self.zeros = 0;
+        }
+        if self.failed && !matches!(result, Err(Error::Locked { .. })) {
             // What is there of it is room that the log may need; it is cut off anyway when the name is used again.
             let _ = self.disk.remove(&tmp_path(&self.dir, self.number));
         }

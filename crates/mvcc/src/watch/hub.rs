@@ -30,7 +30,7 @@ pub struct WatchHub {
     pub(super) turns: VecDeque<Serial>,
     last_serial: Serial,
     /// Streams that got something to send since [`WatchHub::take_ready`].
-    pub(super) ready: BTreeSet<StreamId>,
+    pub(super) ready: Vec<StreamId>,
     /// Streams with an open progress request.
     asking: BTreeSet<StreamId>,
     pub(super) outbox_max: OutboxMax,
@@ -64,7 +64,7 @@ impl WatchHub {
             ranges: RangeMap::default(),
             turns: VecDeque::new(),
             last_serial: 0,
-            ready: BTreeSet::new(),
+            ready: Vec::new(),
             asking: BTreeSet::new(),
             outbox_max,
         }
@@ -145,7 +145,6 @@ impl WatchHub {
             self.remove(*serial);
         }
         self.streams.remove(&stream);
-        self.ready.remove(&stream);
         self.asking.remove(&stream);
     }
 
@@ -215,8 +214,9 @@ impl WatchHub {
         }
         let events = copies.events(&wanted, watcher.spec.prev_kv)?;
         watcher.quiet = false;
-        let (id, stream, fragment) = (watcher.id, watcher.stream, watcher.spec.fragment);
-        self.push(stream, id, revision, Kind::Events { events, fragment });
+        if stream.push(watcher.id, revision, Kind::Events { events, fragment: watcher.spec.fragment }) {
+            self.ready.push(watcher.stream);
+        }
         Ok(())
     }
 
@@ -295,9 +295,9 @@ impl WatchHub {
                 && synced
                 && slot.newest_header <= revision
                 && !slot.is_full(self.outbox_max)
+                && slot.push(id, revision, Kind::Progress)
             {
-                slot.push(id, revision, Kind::Progress);
-                self.ready.insert(stream);
+                self.ready.push(stream);
             }
             watcher.quiet = true;
         }
@@ -322,6 +322,11 @@ impl WatchHub {
         taken
     }
 
+    /// Whether a stream's outbox has no room: its watchers lag, and its client had better read before it asks.
+    pub fn is_full(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|slot| slot.is_full(self.outbox_max))
+    }
+
     /// Responses that wait in a stream's outbox.
     pub fn waiting(&self, stream: StreamId) -> usize {
         self.streams.get(&stream).map_or(0, Stream::waiting)
@@ -329,7 +334,9 @@ impl WatchHub {
 
     /// The streams that got something to send since the last call.
     pub fn take_ready(&mut self) -> Vec<StreamId> {
-        std::mem::take(&mut self.ready).into_iter().collect()
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|id| self.streams.get_mut(id).is_some_and(Stream::unlist));
+        ready
     }
 
     /// Whether a watcher lags that a catch-up step can help.
@@ -348,9 +355,10 @@ impl WatchHub {
     }
 
     pub(super) fn push(&mut self, stream: StreamId, id: WatchId, revision: i64, kind: Kind) {
-        if let Some(slot) = self.streams.get_mut(&stream) {
-            slot.push(id, revision, kind);
-            self.ready.insert(stream);
+        if let Some(slot) = self.streams.get_mut(&stream)
+            && slot.push(id, revision, kind)
+        {
+            self.ready.push(stream);
         }
     }
 

@@ -124,10 +124,10 @@ fn field_len(event: &Event) -> usize {
 }
 
 impl WatchOutput {
-    /// About how many bytes it keeps while it waits: what it encodes to, and itself.
+    /// About how many bytes it keeps while it waits: what it encodes to, its events, and itself.
     pub(super) fn cost_bytes(&self) -> usize {
         let events = match &self.kind {
-            Kind::Events { events, .. } => events.encoded_len(),
+            Kind::Events { events, .. } => events.encoded_len() + events.len() * size_of::<Event>(),
             _ => 0,
         };
         size_of::<WatchOutput>() + events

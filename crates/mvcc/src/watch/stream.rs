@@ -26,6 +26,8 @@ pub(super) struct Stream {
     next_id: WatchId,
     outbox: VecDeque<WatchOutput>,
     outbox_bytes: usize,
+    /// The stream is on the hub's list of those that got something to send.
+    listed: bool,
     /// Watchers that wait for room in the outbox.
     pub blocked: Vec<Serial>,
     /// How many of the watchers lag.
@@ -57,11 +59,18 @@ impl Stream {
         self.outbox.len()
     }
 
-    pub fn push(&mut self, watch_id: WatchId, revision: i64, kind: Kind) {
+    /// Adds a response; true when the stream is to be put on the hub's list.
+    pub fn push(&mut self, watch_id: WatchId, revision: i64, kind: Kind) -> bool {
         self.newest_header = self.newest_header.max(revision);
         let output = WatchOutput { watch_id, revision, kind };
         self.outbox_bytes += output.cost_bytes();
         self.outbox.push_back(output);
+        !std::mem::replace(&mut self.listed, true)
+    }
+
+    /// The hub's list is being taken; false if the stream was not on it.
+    pub fn unlist(&mut self) -> bool {
+        std::mem::take(&mut self.listed)
     }
 
     /// Takes responses, oldest first, until they cost `max_bytes` or more.

@@ -85,10 +85,21 @@ fn check_members(store: &Store, record: Option<&ConfState>, entries: &[Entry]) -
     let (mut voters, mut learners) = sets(record);
     let consistent = store.consistent_index();
     let changes = entries.iter().filter(|e| e.kind == EntryKind::ConfChange && e.index.0 <= consistent);
-    for entry in changes {
-        let change = codec::decode_conf_change(entry.data.clone())
-            .map_err(|error| Error::Damaged(format!("conf change at index {}: {error}", entry.index)))?;
+    let changes: Vec<_> = changes
+        .map(|entry| {
+            codec::decode_conf_change(entry.data.clone())
+                .map_err(|error| Error::Damaged(format!("conf change at index {}: {error}", entry.index)))
+        })
+        .collect::<Result<_, _>>()?;
+    let stored = sets(&in_store);
+    let removed = |id| changes.iter().any(|c| c.kind == ConfChangeKind::RemoveNode && c.node_id == id);
+    for change in &changes {
         let id = change.node_id;
+        let adds = matches!(change.kind, ConfChangeKind::AddNode | ConfChangeKind::AddLearnerNode);
+        if adds && !stored.0.contains(&id) && !stored.1.contains(&id) && !removed(id) {
+            // Apply refused it, as it does a URL that is taken or a learner too many.
+            continue;
+        }
         match change.kind {
             ConfChangeKind::AddNode => {
                 learners.remove(&id);
@@ -104,7 +115,7 @@ fn check_members(store: &Store, record: Option<&ConfState>, entries: &[Entry]) -
             ConfChangeKind::UpdateNode => {}
         }
     }
-    if sets(&in_store) == (voters, learners) {
+    if stored == (voters, learners) {
         return Ok(());
     }
     refused("the members in the database are not those of the log")

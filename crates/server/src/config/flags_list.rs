@@ -49,7 +49,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "Longest wait before a commit to the database; 0 for 100ms."),
     flag("backend-batch-limit", Member, Int(|d| &mut d.config.backend_batch_limit), Works,
         "Most operations before a commit to the database; 0 for 10000."),
-    flag("max-txn-ops", Member, Uint(|d| &mut d.config.max_txn_ops), Works,
+    flag("max-txn-ops", Member, Uint(|d| &mut d.config.max_txn_ops), Partly("txns nest at most 256 deep"),
         "Most operations in one transaction."),
     flag("max-request-bytes", Member, Uint(|d| &mut d.config.max_request_bytes), Works,
         "Largest request a client may send, in bytes."),

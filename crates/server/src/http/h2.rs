@@ -225,9 +225,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
 
     fn answer(&mut self, stream: StreamId, response: Response<Body>) {
         let (parts, body) = response.into_parts();
-        if let Some(open) = self.open.get_mut(&stream) {
-            open.slot = None;
-        }
         self.keepalive.answered();
         if body.is_end_stream() {
             self.connection.trailers(stream, blocks::head(parts.status, &parts.headers));
@@ -241,6 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     /// Sends of a body what the windows let through now.
     fn go_on(&mut self, stream: StreamId, mut body: Body) {
         let Some(open) = self.open.get_mut(&stream) else { return };
+        // Whatever brought us here has left its slot to others.
+        open.slot = None;
         if !self.connection.is_clear(stream) {
             open.parked = Some(body);
             return;
@@ -316,12 +315,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
-        self.watch_clock(cx)?;
         if !self.input.is_empty() {
             self.take_input();
         }
+        // What has come is heard before anybody is given up.
+        let mut came = self.read(cx)?;
+        self.watch_clock(cx)?;
         loop {
-            let mut goes_on = self.read(cx)?;
+            let mut goes_on = std::mem::take(&mut came) || self.read(cx)?;
             goes_on |= self.work(cx);
             let was_full = self.connection.output_len() >= OUTPUT_MAX;
             if goes_on && !was_full {

@@ -92,10 +92,10 @@ impl Releases {
         }
     }
 
-    /// Takes the list; if it is empty, `waker` is woken when it no longer is.
+    /// Takes the list; `waker` is woken when there is something on it again.
     pub fn take(&self, waker: &Waker) -> Vec<(StreamId, usize)> {
         let (list, task) = &mut *self.0.lock();
-        if list.is_empty() {
+        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
             *task = Some(waker.clone());
         }
         std::mem::take(list)

@@ -48,7 +48,8 @@ impl Keepalive {
             timeout: limits.keepalive_timeout,
             ping_interval_min: limits.ping_interval_min,
             heard: Instant::now(),
-            alarm: (!interval.is_zero()).then(|| Box::pin(tokio::time::sleep(interval))),
+            alarm: (!interval.is_zero() && !limits.keepalive_timeout.is_zero())
+                .then(|| Box::pin(tokio::time::sleep(interval))),
             asked: None,
             pinged: None,
             strikes: 0,

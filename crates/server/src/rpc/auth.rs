@@ -27,7 +27,9 @@ macro_rules! proposed {
                 }
                 Ok(_) => Err(error::TIMEOUT),
                 Err(status) => {
-                    request.refused(&before);
+                    if status == error::INVALID_AUTH_MGMT {
+                        request.refused(&before);
+                    }
                     Err(status)
                 }
             }

@@ -56,10 +56,16 @@ fn is_long(request: &pb::RangeRequest) -> bool {
 
 /// A RangeResponse whose records are spliced from the store.
 fn range_message(header: Option<pb::ResponseHeader>, result: RangeResult) -> Message {
+    let (head, records, tail) = range_parts(header, result);
+    Message::List { head, records, tail }
+}
+
+/// What is encoded before the records, they themselves, and what is encoded behind them.
+fn range_parts(header: Option<pb::ResponseHeader>, result: RangeResult) -> (Bytes, Vec<Bytes>, Bytes) {
     let head = pb::RangeResponse { header, ..Default::default() }.encode_to_vec();
     let tail =
         pb::RangeResponse { more: result.more, count: result.count, ..Default::default() }.encode_to_vec();
-    Message::List { head: head.into(), records: result.kvs, tail: tail.into() }
+    (head.into(), result.kvs, tail.into())
 }
 
 /// Most keys of a range that is read on a front loop.
@@ -102,9 +108,9 @@ pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink)
         if sent >= wanted {
             let header = stream_header(&call.member, revision);
             let result = RangeResult { count, more: count > wanted, revision, ..part };
-            return send(&sink, wrap(range_message(header, result))).await;
+            return send(&sink, part_message(header, result)).await;
         }
-        send(&sink, wrap(range_message(None, RangeResult { count: 0, more: false, ..part }))).await?;
+        send(&sink, part_message(None, RangeResult { count: 0, more: false, ..part })).await?;
         if bytes < target_bytes / 2 {
             chunk = chunk.saturating_mul(2);
         } else if bytes > target_bytes * 2 {
@@ -112,7 +118,7 @@ pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink)
         }
     }
     let result = RangeResult { count, revision, ..RangeResult::default() };
-    send(&sink, wrap(range_message(stream_header(&call.member, revision), result))).await
+    send(&sink, part_message(stream_header(&call.member, revision), result)).await
 }
 
 fn stream_header(member: &Member, revision: i64) -> Option<pb::ResponseHeader> {
@@ -127,8 +133,8 @@ fn record_key(record: &Bytes) -> Bytes {
 }
 
 /// A RangeResponse as field 1 of a RangeStreamResponse.
-fn wrap(inner: Message) -> Message {
-    let Message::List { head, records, tail } = inner else { return inner };
+fn part_message(header: Option<pb::ResponseHeader>, result: RangeResult) -> Message {
+    let (head, records, tail) = range_parts(header, result);
     let mut wrapped = BytesMut::with_capacity(head.len() + 12);
     prost::encoding::encode_key(1, WireType::LengthDelimited, &mut wrapped);
     prost::encoding::encode_varint(list_len(&head, &records, &tail) as u64, &mut wrapped);

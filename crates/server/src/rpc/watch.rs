@@ -39,6 +39,7 @@ pub async fn watch(call: Call, messages: Messages, sink: Sink) -> Result<(), Sta
 /// Reads requests. A client that has closed its side goes on receiving.
 async fn ask(call: &Call, mut messages: Messages, asker: &Asker) -> Result<(), Status> {
     loop {
+        asker.ready().await;
         let bytes = match messages.next().await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return std::future::pending().await,

@@ -5,14 +5,16 @@
 //! parcels. A full batch queue drops batches: the watchers concerned read them back from the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use mvcc::watch::{Refusal, StreamId, WatchHub, WatchId, WatchOutput, WatchSpec};
 use mvcc::{EventBatch, KvReader};
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
 
 use crate::thread::mailbox::{Receiver, Sender, mailbox};
+use crate::waiters;
 
 /// Event batches that may wait for the hub.
 const BATCHES_MAX: usize = 8192;
@@ -20,14 +22,16 @@ const BATCHES_MAX: usize = 8192;
 const PARCEL_BYTES: usize = 64 << 10;
 /// Parcels on the way to a stream's task.
 const AHEAD_MAX: usize = 2;
+/// Requests of a stream on the way to the hub.
+const ASKED_MAX: usize = 256;
 /// How often watchers are counted for metrics.
 const COUNT_INTERVAL: Duration = Duration::from_millis(200);
-/// Revisions one catch-up step may read.
+/// Records one catch-up step may read.
 const CATCH_UP_BUDGET: usize = 1000;
 
 enum Job {
     Notify(Vec<Arc<EventBatch>>),
-    Open(StreamId, mpsc::Sender<Vec<WatchOutput>>, Arc<AtomicBool>),
+    Open(StreamId, Box<Outlet>),
     Add(StreamId, Box<WatchSpec>),
     Refuse(StreamId, Refusal),
     Cancel(StreamId, WatchId),
@@ -55,6 +59,27 @@ struct Shared {
     waiting: AtomicUsize,
     /// Batches up to this revision were not queued.
     missed: AtomicI64,
+    /// By front loop.
+    mail: Vec<Mail>,
+}
+
+/// Parcels for the streams of one front loop: it is woken once for all of them.
+#[derive(Default)]
+struct Mail {
+    parcels: Mutex<Vec<Parcel>>,
+    arrived: Notify,
+}
+
+type Parcel = (mpsc::OwnedPermit<Vec<WatchOutput>>, Vec<WatchOutput>);
+
+/// Keeps a client from asking faster than its stream can answer.
+#[derive(Default)]
+struct Gate {
+    /// Requests on the way to the hub.
+    asked: AtomicUsize,
+    /// The outbox is full.
+    full: AtomicBool,
+    changed: Notify,
 }
 
 /// One watch stream. Dropping it forgets all its watchers.
@@ -63,22 +88,29 @@ pub struct WatchStream {
     hub: Hub,
     outputs: mpsc::Receiver<Vec<WatchOutput>>,
     stuck: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 /// The sending half of a stream: what the client asks for.
 pub struct Asker {
     id: StreamId,
     hub: Hub,
+    gate: Arc<Gate>,
 }
 
 impl Hub {
-    /// Starts the thread over a store's reader.
-    pub fn start(reader: KvReader) -> std::io::Result<(Hub, std::thread::JoinHandle<()>)> {
+    /// Starts the thread over a store's reader, for streams on `loops` front loops.
+    pub fn start(reader: KvReader, loops: usize) -> std::io::Result<(Hub, std::thread::JoinHandle<()>)> {
         let (jobs, taken) = mailbox();
-        let hub = Hub { jobs, shared: Arc::default() };
-        let shared = hub.shared.clone();
-        let owner =
-            Owner { hub: WatchHub::new(reader.current_revision()), reader, streams: Default::default() };
+        let mail = (0..loops.max(1)).map(|_| Mail::default()).collect();
+        let shared = Arc::new(Shared { mail, ..Shared::default() });
+        let hub = Hub { jobs, shared: shared.clone() };
+        let owner = Owner {
+            hub: WatchHub::new(reader.current_revision()),
+            reader,
+            streams: Default::default(),
+            outgoing: shared.mail.iter().map(|_| Vec::new()).collect(),
+        };
         let thread =
             std::thread::Builder::new().name("watch".into()).spawn(move || owner.run(&taken, &shared))?;
         Ok((hub, thread))
@@ -104,9 +136,22 @@ impl Hub {
         self.shared.open.fetch_add(1, Ordering::SeqCst);
         let id = StreamId(self.shared.streams.fetch_add(1, Ordering::Relaxed));
         let (to, outputs) = mpsc::channel(AHEAD_MAX);
-        let stuck = Arc::new(AtomicBool::new(false));
-        self.tell(Job::Open(id, to, stuck.clone()));
-        WatchStream { id, hub: self.clone(), outputs, stuck }
+        let (stuck, gate) = (Arc::new(AtomicBool::new(false)), Arc::<Gate>::default());
+        let at = waiters::this_loop().min(self.shared.mail.len() - 1);
+        self.tell(Job::Open(id, Box::new(Outlet { to, stuck: stuck.clone(), gate: gate.clone(), at })));
+        WatchStream { id, hub: self.clone(), outputs, stuck, gate }
+    }
+
+    /// Hands parcels to the streams of front loop `at`; never returns.
+    pub async fn deliver(self, at: usize) {
+        let Some(mail) = self.shared.mail.get(at) else { return };
+        loop {
+            mail.arrived.notified().await;
+            let parcels = std::mem::take(&mut *mail.parcels.lock());
+            for (permit, outputs) in parcels {
+                permit.send(outputs);
+            }
+        }
     }
 
     /// Ends the thread.
@@ -123,13 +168,15 @@ impl Hub {
 impl WatchStream {
     /// The half that asks.
     pub fn asker(&self) -> Asker {
-        Asker { id: self.id, hub: self.hub.clone() }
+        Asker { id: self.id, hub: self.hub.clone(), gate: self.gate.clone() }
     }
 
     /// The next responses, in order; `None` when the member goes down.
     pub async fn next(&mut self) -> Option<Vec<WatchOutput>> {
         let outputs = self.outputs.recv().await;
-        if self.stuck.swap(false, Ordering::AcqRel) {
+        // Room was made before the mark is looked at, as the hub looks for room after it has set the mark.
+        fence(Ordering::SeqCst);
+        if self.stuck.swap(false, Ordering::SeqCst) {
             self.hub.tell(Job::Room(self.id));
         }
         outputs
@@ -144,24 +191,36 @@ impl Drop for WatchStream {
 }
 
 impl Asker {
+    /// Waits until the stream can take another request: few are on their way, and the outbox has room.
+    pub async fn ready(&self) {
+        while self.gate.asked.load(Ordering::Acquire) >= ASKED_MAX || self.gate.full.load(Ordering::Acquire) {
+            self.gate.changed.notified().await;
+        }
+    }
+
+    fn ask(&self, job: Job) {
+        self.gate.asked.fetch_add(1, Ordering::AcqRel);
+        self.hub.tell(job);
+    }
+
     /// Creates a watcher; the stream answers.
     pub fn add(&self, spec: WatchSpec) {
-        self.hub.tell(Job::Add(self.id, Box::new(spec)));
+        self.ask(Job::Add(self.id, Box::new(spec)));
     }
 
     /// Refuses a watcher for a reason of the caller's; the stream answers.
     pub fn refuse(&self, why: Refusal) {
-        self.hub.tell(Job::Refuse(self.id, why));
+        self.ask(Job::Refuse(self.id, why));
     }
 
     /// Removes a watcher; the stream answers if there is one.
     pub fn cancel(&self, id: WatchId) {
-        self.hub.tell(Job::Cancel(self.id, id));
+        self.ask(Job::Cancel(self.id, id));
     }
 
     /// Asks how far the stream is.
     pub fn progress(&self) {
-        self.hub.tell(Job::Progress(self.id));
+        self.ask(Job::Progress(self.id));
     }
 
     /// The stream's progress interval has passed.
@@ -173,12 +232,17 @@ impl Asker {
 struct Outlet {
     to: mpsc::Sender<Vec<WatchOutput>>,
     stuck: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+    /// The front loop of the stream.
+    at: usize,
 }
 
 struct Owner {
     hub: WatchHub,
     reader: KvReader,
-    streams: std::collections::HashMap<StreamId, Outlet>,
+    streams: std::collections::HashMap<StreamId, Box<Outlet>>,
+    /// Parcels of this round, by front loop.
+    outgoing: Vec<Vec<Parcel>>,
 }
 
 impl Owner {
@@ -211,6 +275,7 @@ impl Owner {
             for stream in self.hub.take_ready() {
                 self.deliver(stream);
             }
+            self.send(shared);
             if counted.elapsed() >= COUNT_INTERVAL {
                 counted = Instant::now();
                 crate::stats::watching(self.hub.stats());
@@ -220,16 +285,26 @@ impl Owner {
 
     fn job(&mut self, job: Job) {
         match job {
-            Job::Open(stream, to, stuck) => {
-                self.streams.insert(stream, Outlet { to, stuck });
+            Job::Open(stream, outlet) => {
+                self.streams.insert(stream, outlet);
             }
             Job::Add(stream, spec) => {
                 // A refusal has gone to the stream.
                 let _ = self.hub.add(stream, *spec, self.reader.current_revision());
+                self.answered(stream);
             }
-            Job::Refuse(stream, why) => self.hub.refuse(stream, why, self.reader.current_revision()),
-            Job::Cancel(stream, id) => self.hub.cancel(stream, id),
-            Job::Progress(stream) => self.hub.progress(stream, self.reader.current_revision()),
+            Job::Refuse(stream, why) => {
+                self.hub.refuse(stream, why, self.reader.current_revision());
+                self.answered(stream);
+            }
+            Job::Cancel(stream, id) => {
+                self.hub.cancel(stream, id);
+                self.answered(stream);
+            }
+            Job::Progress(stream) => {
+                self.hub.progress(stream, self.reader.current_revision());
+                self.answered(stream);
+            }
             Job::Periodic(stream) => self.hub.periodic_progress(stream),
             Job::Room(stream) => self.deliver(stream),
             Job::Drop(stream) => {
@@ -250,23 +325,47 @@ impl Owner {
         }
     }
 
+    /// A request of a stream has been dealt with.
+    fn answered(&mut self, stream: StreamId) {
+        if let Some(outlet) = self.streams.get(&stream) {
+            outlet.gate.asked.fetch_sub(1, Ordering::AcqRel);
+            outlet.gate.full.store(self.hub.is_full(stream), Ordering::Release);
+            outlet.gate.changed.notify_one();
+        }
+    }
+
     /// Hands over what the stream's task has room for; the rest stays in the outbox until the task says so.
     fn deliver(&mut self, stream: StreamId) {
         let Some(outlet) = self.streams.get(&stream) else { return };
         while self.hub.waiting(stream) > 0 {
-            let permit = match outlet.to.try_reserve() {
+            let permit = match outlet.to.clone().try_reserve_owned() {
                 Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => {
-                    outlet.stuck.store(true, Ordering::Release);
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    outlet.stuck.store(true, Ordering::SeqCst);
+                    fence(Ordering::SeqCst);
                     // The task may have made room before it could see the mark.
-                    match outlet.to.try_reserve() {
+                    match outlet.to.clone().try_reserve_owned() {
                         Ok(permit) => permit,
                         Err(_) => return,
                     }
                 }
-                Err(mpsc::error::TrySendError::Closed(())) => return,
+                Err(mpsc::error::TrySendError::Closed(_)) => return,
             };
-            permit.send(self.hub.poll(stream, PARCEL_BYTES));
+            self.outgoing[outlet.at].push((permit, self.hub.poll(stream, PARCEL_BYTES)));
+            if outlet.gate.full.load(Ordering::Acquire) && !self.hub.is_full(stream) {
+                outlet.gate.full.store(false, Ordering::Release);
+                outlet.gate.changed.notify_one();
+            }
+        }
+    }
+
+    /// Sends off the parcels of a round.
+    fn send(&mut self, shared: &Shared) {
+        for (parcels, mail) in self.outgoing.iter_mut().zip(&shared.mail) {
+            if !parcels.is_empty() {
+                mail.parcels.lock().append(parcels);
+                mail.arrived.notify_one();
+            }
         }
     }
 }
