@@ -390,7 +390,7 @@ fn streams_with_something_to_send_are_named_once() {
     let mut w = Watched::new();
     w.add(all()).unwrap();
     w.hub.add(StreamId(3), WatchSpec { key: "b".into(), ..WatchSpec::default() }, 1).unwrap();
-    assert_eq!(w.hub.take_ready(), [StreamId(3), S]);
+    assert_eq!(w.hub.take_ready(), [S, StreamId(3)]);
     w.put("a", "1");
     assert_eq!(w.hub.take_ready(), [S]);
     assert_eq!(w.hub.take_ready(), []);
