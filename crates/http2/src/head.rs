@@ -13,6 +13,8 @@ use crate::hpack::Decoder;
 const REMEMBERED: usize = 8;
 /// A longer block is not worth remembering.
 const REMEMBERED_BYTES: usize = 512;
+/// What a list may count beyond twice the length of its block: a byte can stand for a field of kilobytes, over and over.
+const EXPANDED_MAX_BYTES: usize = 64 * 1024;
 /// What each field counts beside its bytes (RFC 9113, 6.5.2).
 const FIELD_OVERHEAD_BYTES: usize = 32;
 
@@ -64,7 +66,7 @@ impl Heads {
                 return Ok(Said::Head(head.clone()));
             }
         }
-        let mut reading = Reading::new(self.list_max_bytes);
+        let mut reading = Reading::new(self.list_max_bytes.min(EXPANDED_MAX_BYTES + 2 * block.len()));
         self.decoder
             .decode(block, |name, value| reading.field(name, value))
             .map_err(|_| Error::new(Reason::Compression, "a header block that cannot be decoded"))?;
@@ -167,7 +169,7 @@ impl Reading {
     fn said(self) -> Said {
         if self.is_too_long {
             Said::TooLong
-        } else if self.is_malformed {
+        } else if self.is_malformed || self.has_method == self.head.path.is_empty() {
             Said::Malformed
         } else {
             Said::Head(Arc::new(self.head))
@@ -176,7 +178,7 @@ impl Reading {
 }
 
 impl Head {
-    /// A request needs a method and a path; trailers have neither.
+    /// A request has a method and a path; trailers have neither.
     pub(crate) fn is_request(&self) -> bool {
         !self.path.is_empty()
     }
