@@ -101,3 +101,83 @@ impl Releases {
         std::mem::take(list)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn data(text: &'static str) -> Piece {
+        Piece::Data(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[tokio::test]
+    async fn pieces_come_in_order_and_are_released_as_they_are_taken() {
+        let releases = Arc::<Releases>::default();
+        let (to, mut inbox) = Inbox::pieces(7, releases.clone());
+        for piece in [data("ab"), data("c"), Piece::End] {
+            assert!(to.send(piece).is_ok());
+        }
+        assert_eq!(inbox.next().await.unwrap().unwrap(), "ab");
+        assert_eq!(releases.take(Waker::noop()), [(7, 2)]);
+        assert_eq!(inbox.next().await.unwrap().unwrap(), "c");
+        assert_eq!(inbox.next().await.unwrap(), None);
+        assert_eq!(inbox.next().await.unwrap(), None, "the end stays the end");
+        assert_eq!(releases.take(Waker::noop()), [(7, 1)]);
+        assert!(to.send(data("late")).is_err(), "nobody waits for more");
+    }
+
+    #[tokio::test]
+    async fn a_body_cut_short_is_no_end() {
+        let (to, mut inbox) = Inbox::pieces(7, Arc::default());
+        assert!(to.send(data("ab")).is_ok());
+        drop(to);
+        assert_eq!(inbox.next().await.unwrap().unwrap(), "ab");
+        assert!(inbox.next().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_whole_body_comes_once() {
+        let mut inbox = Inbox::Whole(Bytes::from_static(b"ab"));
+        assert_eq!(inbox.next().await.unwrap().unwrap(), "ab");
+        assert_eq!(inbox.next().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_leaves_is_released_when_it_goes() {
+        let releases = Arc::<Releases>::default();
+        let (to, mut inbox) = Inbox::pieces(7, releases.clone());
+        for piece in [data("ab"), data("cde"), data("f")] {
+            assert!(to.send(piece).is_ok());
+        }
+        inbox.next().await.unwrap();
+        drop(inbox);
+        assert_eq!(releases.take(Waker::noop()), [(7, 2), (7, 3), (7, 1)]);
+        assert!(to.send(data("late")).is_err(), "its sender releases this one");
+        assert_eq!(releases.take(Waker::noop()), []);
+    }
+
+    #[test]
+    fn every_release_after_a_take_wakes_the_task_whatever_the_take_found() {
+        let (task, releases) = (Arc::new(Task::default()), Releases::default());
+        let waker = Waker::from(task.clone());
+        assert_eq!(releases.take(&waker), []);
+        for nth in 1..4 {
+            releases.add(1, 10);
+            releases.add(3, 5);
+            assert_eq!(task.0.load(Ordering::Relaxed), nth, "once for both");
+            assert_eq!(releases.take(&waker), [(1, 10), (3, 5)]);
+        }
+    }
+}

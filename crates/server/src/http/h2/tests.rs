@@ -1,0 +1,109 @@
+//! One connection with handlers made for the test, and the `h2` crate as its client.
+
+use std::future::pending;
+use std::time::Duration;
+
+use http::Request;
+use tokio::io::DuplexStream;
+use tokio::sync::{Notify, mpsc};
+
+use super::*;
+use crate::rpc::body::Message;
+
+type Client = h2::client::SendRequest<Bytes>;
+
+fn serve(socket: DuplexStream, calls: Calls) {
+    let limits = Limits {
+        streams_max: None,
+        keepalive_interval: Duration::ZERO,
+        keepalive_timeout: Duration::ZERO,
+        ping_interval_min: Duration::from_secs(1),
+    };
+    let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+    tokio::spawn(Serving::new(socket, BytesMut::new(), remote, calls, limits, pending()));
+}
+
+/// A connection whose client takes `window` bytes of each answer unasked.
+async fn connect(window: u32, calls: Calls) -> Client {
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    serve(ours, calls);
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(window).handshake(theirs).await.unwrap();
+    tokio::spawn(connection);
+    client.ready().await.unwrap()
+}
+
+fn request(path: &str) -> Request<()> {
+    Request::post(format!("http://test{path}")).body(()).unwrap()
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), what).await.expect("in time")
+}
+
+/// A stream of one message, and what keeps it open.
+fn long_body() -> (mpsc::Sender<Result<Message, crate::rpc::error::Status>>, Body) {
+    let (sink, source) = mpsc::channel(4);
+    sink.try_send(Ok(Message::Whole(vec![7; 100_000].into()))).unwrap();
+    (sink, Body::stream(source, crate::stats::started("/test")))
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_a_stalled_answer_takes_nobody_with_it() {
+    let go = Arc::new(Notify::new());
+    let (calls_go, (sink, body)) = (go.clone(), long_body());
+    let body = std::sync::Mutex::new(Some(body));
+    let calls: Calls = Arc::new(move |head, _, _| match &head.path[..] {
+        b"/long" => {
+            let body = body.lock().unwrap().take().unwrap();
+            Box::pin(async { Response::new(body) })
+        }
+        _ => {
+            let go = calls_go.clone();
+            Box::pin(async move {
+                go.notified().await;
+                Response::new(Body::Empty)
+            })
+        }
+    });
+    let mut client = connect(10, calls).await;
+    let (long, _) = client.send_request(request("/long"), true).unwrap();
+    let mut long = soon(long).await.unwrap().into_body();
+    assert!(!soon(long.data()).await.unwrap().unwrap().is_empty());
+    // The rest of the answer waits for a window, its work for nothing; the next stream's work comes in its place.
+    let (slow, _) = client.clone().send_request(request("/slow"), true).unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(long);
+    soon(sink.closed()).await;
+    go.notify_one();
+    assert!(soon(slow).await.unwrap().status().is_success());
+}
+
+#[tokio::test]
+async fn a_handler_with_a_task_of_its_own_gets_a_body_of_any_length() {
+    const LEN: usize = 5 << 20;
+    let (got, mut gets) = mpsc::unbounded_channel();
+    let calls: Calls = Arc::new(move |_, mut inbox, _| {
+        let got = got.clone();
+        tokio::spawn(async move {
+            // The client has to stop; then the windows open again piece by piece.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            while let Some(bytes) = inbox.next().await.unwrap() {
+                got.send(bytes.len()).unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        Box::pin(pending())
+    });
+    let mut client = connect(1 << 20, calls).await;
+    let (_answer, mut body) = client.send_request(request("/long"), false).unwrap();
+    body.send_data(vec![1; LEN].into(), true).unwrap();
+    let all = async {
+        let mut all = 0;
+        while all < LEN {
+            all += gets.recv().await.unwrap();
+        }
+        all
+    };
+    assert_eq!(soon(all).await, LEN);
+}
