@@ -178,7 +178,7 @@ fn a_short_block_does_not_become_megabytes() {
     adds.extend([0x7f, 0x81, 0x1e]);
     adds.extend([b'x'; 4000 - 32]);
     client.says(&frame(HEADERS, WHOLE, 1, &adds));
-    let bomb = [post("/a"), vec![0xbe; 10_000]].concat();
+    let bomb = [post("/a"), vec![0xbe; 1000]].concat();
     client.frames();
     assert!(client.says(&frame(HEADERS, WHOLE, 3, &bomb)).is_empty());
     assert_eq!(client.frames().pop().unwrap().number(0), Reason::FrameSize as u32);
@@ -192,8 +192,7 @@ fn a_short_block_does_not_become_megabytes() {
         ("c", &long),
         ("d", &long),
     ]);
-    let all = list.repeat(1);
-    let parts: Vec<&[u8]> = all.chunks(16_000).collect();
+    let parts: Vec<&[u8]> = list.chunks(16_000).collect();
     client.says(&frame(HEADERS, END_STREAM, 5, parts[0]));
     for part in &parts[1..parts.len() - 1] {
         client.says(&frame(CONTINUATION, 0, 5, part));
