@@ -10,6 +10,9 @@ use crate::Error;
 
 /// Zeros written, and synced, in one step: little enough that a sync of the log next to it does not wait long.
 const STEP_BYTES: usize = 1 << 20;
+/// Zeros in one write. Linux keeps what is written at once in one piece of the page cache where it can, and a sync
+/// writes a piece whole, however little of it has changed since.
+const WRITE_BYTES: usize = 4096;
 
 /// Where the next segment comes from. Files are named `0.tmp` and `1.tmp` by turns, as in etcd.
 #[derive(Default)]
@@ -136,8 +139,11 @@ impl NextSegment {
         };
         let n = (self.len - self.zeros).min(STEP_BYTES as u64);
         if n > 0 {
-            let zeros = vec![0; n as usize];
-            made.file.write_at(&zeros, self.zeros).map_err(Error::io("write", &made.path))?;
+            let zeros = [0; WRITE_BYTES];
+            for at in (self.zeros..self.zeros + n).step_by(WRITE_BYTES) {
+                let len = (self.zeros + n - at).min(WRITE_BYTES as u64) as usize;
+                made.file.write_at(&zeros[..len], at).map_err(Error::io("write", &made.path))?;
+            }
             made.file.sync().map_err(Error::io("sync", &made.path))?;
             self.zeros += n;
         }
