@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http2", &[]),
     ("etcdctl", &["client", "proto"]),
     ("sim", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
-    ("bench", &["proto"]),
+    ("bench", &["http2", "proto"]),
     ("xtask", &[]),
 ];
 

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use super::frame::{self, Frame, flag, kind, setting};
+use http2::hpack::{Decoder, TABLE_DEFAULT_BYTES};
+
 use super::hpack;
 use super::stream::{Event, Stream};
 
@@ -22,7 +24,7 @@ pub struct Connection {
     output: Vec<u8>,
     written: usize,
     encoder: hpack::Encoder,
-    decoder: hpack::Decoder,
+    decoder: Decoder,
     streams: Vec<Stream>,
     next_id: u32,
     /// What we may still send, and what a new stream may.
@@ -52,7 +54,7 @@ impl Connection {
             output,
             written: 0,
             encoder: hpack::Encoder::default(),
-            decoder: hpack::Decoder::default(),
+            decoder: Decoder::new(TABLE_DEFAULT_BYTES),
             streams: Vec::new(),
             next_id: 1,
             window: i64::from(WINDOW_INITIAL),
@@ -193,11 +195,12 @@ impl Connection {
             return Err("headers in several frames".into());
         }
         let mut stream = self.streams.iter_mut().find(|stream| stream.id == frame.stream);
-        self.decoder.decode(frame.content()?, |name, value| {
+        let each = |name: &[u8], value: &[u8]| {
             if let Some(stream) = &mut stream {
                 stream.field(name, value);
             }
-        })
+        };
+        self.decoder.decode(frame.content()?, each).map_err(|error| error.to_string())
     }
 
     fn take_settings(&mut self, frame: &Frame<'_>) {

@@ -3,7 +3,6 @@
 mod connection;
 mod frame;
 mod hpack;
-mod huffman;
 mod stream;
 
 use std::time::{Duration, Instant};
