@@ -21,6 +21,7 @@ pub mod log;
 pub mod member;
 pub mod metrics;
 pub mod notices;
+pub mod peer;
 pub mod rpc;
 pub mod run;
 pub mod stats;

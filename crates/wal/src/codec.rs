@@ -12,6 +12,7 @@ use raft::{
 };
 
 use crate::SnapshotRecord;
+pub use crate::record::{Short, entry_head};
 
 /// Foreign bytes that are no raftpb message, or hold a number that means nothing to this version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +73,11 @@ pub fn entry_from_proto(entry: raftpb::Entry) -> Result<Entry, DecodeError> {
         kind,
         data: entry.data.unwrap_or_default(),
     })
+}
+
+/// Decodes an entry; its payload stays a slice of `bytes`.
+pub fn decode_entry(bytes: Bytes) -> Result<Entry, DecodeError> {
+    entry_from_proto(raftpb::Entry::decode(bytes)?)
 }
 
 /// The hard state for the wire.

@@ -92,16 +92,7 @@ impl Encoder {
     }
 
     pub(crate) fn put_entry(&mut self, entry: &Entry) {
-        let mut fields = Short::new();
-        for (tag, value) in [(0x08, entry.kind as u64), (0x10, entry.term.0), (0x18, entry.index.0)] {
-            fields.push(tag);
-            fields.push_varint(value);
-        }
-        if !entry.data.is_empty() {
-            fields.push(0x22);
-            fields.push_varint(entry.data.len() as u64);
-        }
-        self.put(Kind::Entry, fields.bytes(), &entry.data);
+        self.put(Kind::Entry, entry_head(entry).bytes(), &entry.data);
     }
 
     pub(crate) fn put_snapshot(&mut self, record: &[u8]) {
@@ -134,8 +125,22 @@ impl Encoder {
     }
 }
 
+/// An entry as raftpb.Entry but for its payload, which follows.
+pub fn entry_head(entry: &Entry) -> Short {
+    let mut fields = Short::new();
+    for (tag, value) in [(0x08, entry.kind as u64), (0x10, entry.term.0), (0x18, entry.index.0)] {
+        fields.push(tag);
+        fields.push_varint(value);
+    }
+    if !entry.data.is_empty() {
+        fields.push(0x22);
+        fields.push_varint(entry.data.len() as u64);
+    }
+    fields
+}
+
 /// A few bytes on the stack: the fields before a payload.
-struct Short {
+pub struct Short {
     buf: [u8; 48],
     len: usize,
 }
@@ -158,7 +163,8 @@ impl Short {
         self.push(value as u8);
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// The fields, encoded.
+    pub fn bytes(&self) -> &[u8] {
         &self.buf[..self.len]
     }
 }

@@ -122,7 +122,7 @@ pub(super) fn urls<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<U
     Ok(urls)
 }
 
-fn url(text: &str) -> Result<Url, String> {
+pub(super) fn url(text: &str) -> Result<Url, String> {
     let parse_error = |why: &str| Err(format!("parse {}: {why}", quote(text)));
     if text.chars().any(|c| u32::from(c) < 0x20 || c == '\u{7f}') {
         return parse_error("net/url: invalid control character in URL");

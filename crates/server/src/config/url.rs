@@ -36,6 +36,14 @@ impl Url {
         Url { scheme: Scheme::Http, host: format!("{host}:{port}") }
     }
 
+    /// One URL as flags and members give it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in Go's words.
+    pub fn parse(text: &str) -> Result<Url, String> {
+        super::golang::url(text)
+    }
+
     /// A Unix socket.
     pub fn is_socket_file(&self) -> bool {
         matches!(self.scheme, Scheme::Unix | Scheme::Unixs)

@@ -1,0 +1,183 @@
+//! How other members are called: one HTTP/1.1 connection per request, or kept by the caller for a stream.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::config::{Config, Url};
+use crate::rpc::body::Body;
+
+/// Why a request to another member got no answer.
+#[derive(Debug, Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("{0}")]
+    Url(String),
+    #[error("dial tcp {0}: {1}")]
+    Dial(String, std::io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("i/o timeout")]
+    Timeout,
+}
+
+/// A connection to another member, encrypted or not.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// Dials other members. Where TLS will be added: nobody else opens a connection to a peer.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    timeout: Duration,
+}
+
+impl Dialer {
+    /// With the timeout that etcd has: a second and an election.
+    pub fn new(config: &Config) -> Dialer {
+        Dialer { timeout: Duration::from_millis(1000 + config.election_ms) }
+    }
+
+    /// Opens a connection to `url`, the base of a member's URLs. Answers with the host to name in requests, too.
+    pub async fn connect(&self, url: &str) -> Result<(Box<dyn Connection>, String), Error> {
+        let url = Url::parse(url).map_err(Error::Url)?;
+        if url.scheme != crate::config::Scheme::Http {
+            return Err(Error::Url(format!("cannot reach {url}: only http is supported yet")));
+        }
+        let dialed = tokio::time::timeout(self.timeout, dial(&url.host)).await;
+        let socket = dialed.map_err(|_| Error::Timeout)?.map_err(|e| Error::Dial(url.host.clone(), e))?;
+        Ok((Box::new(socket), url.host))
+    }
+
+    /// Sends one request to the member at `url` and answers with the head of the response; the body is still to come.
+    /// The connection ends with the body.
+    pub async fn send(&self, url: &str, mut request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        let (connection, host) = self.connect(url).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await?;
+        tokio::spawn(async move {
+            // Whoever waits for the answer hears of errors.
+            let _ = connection.await;
+        });
+        if let Ok(host) = HeaderValue::from_str(&host) {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        Ok(sender.send_request(request).await?)
+    }
+
+    /// Sends one request to the member at `url` and collects the answer, of which at most `body_max` bytes are taken.
+    /// `request` has a path for its URI.
+    pub async fn request(
+        &self,
+        url: &str,
+        request: Request<Bytes>,
+        body_max: usize,
+        timeout: Duration,
+    ) -> Result<Response<Bytes>, Error> {
+        let (head, body) = request.into_parts();
+        let body = if body.is_empty() { Body::Empty } else { Body::plain(body) };
+        let answered = async {
+            let response = self.send(url, Request::from_parts(head, body)).await?;
+            let (head, body) = response.into_parts();
+            Ok(Response::from_parts(head, collect(body, body_max).await?))
+        };
+        tokio::time::timeout(timeout, answered).await.map_err(|_| Error::Timeout)?
+    }
+}
+
+async fn dial(host: &str) -> std::io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(host).await?.collect();
+    let socket = TcpStream::connect(&addresses[..]).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// The next piece of a body, `None` at its end.
+pub async fn next_piece(body: &mut Incoming) -> Option<Result<Bytes, hyper::Error>> {
+    loop {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(data)) => return Some(Ok(data)),
+            // Trailers say nothing here.
+            Ok(Err(_)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// All of a body, if it is not longer than `max`.
+pub async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
+    let mut all = BytesMut::new();
+    while let Some(piece) = next_piece(&mut body).await {
+        let piece = piece?;
+        if all.len() + piece.len() > max {
+            return Err(Error::TooLong(max));
+        }
+        if all.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A member that answers one request with these bytes; gives back what it was asked.
+    async fn answering(answer: &'static [u8]) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut asked = vec![0; 4096];
+            let len = socket.read(&mut asked).await.unwrap();
+            socket.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&asked[..len]).into_owned()
+        });
+        (url, served)
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_with_head_and_body() {
+        let (url, served) = answering(b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 3\r\n\r\nabc").await;
+        let dialer = Dialer::new(&Config::default());
+        let request = Request::get("/members").body(Bytes::new()).unwrap();
+        let response = dialer.request(&url, request, 3, Duration::from_secs(5)).await.unwrap();
+        assert_eq!((response.headers()["x-a"].as_bytes(), &response.body()[..]), (&b"b"[..], &b"abc"[..]));
+        let asked = served.await.unwrap();
+        assert!(asked.starts_with("GET /members HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains(&format!("host: {}\r\n", url.trim_start_matches("http://"))), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_longer_than_allowed_is_refused() {
+        let (url, _served) = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabcd").await;
+        let request = Request::get("/").body(Bytes::new()).unwrap();
+        let dialer = Dialer::new(&Config::default());
+        let response = dialer.request(&url, request, 3, Duration::from_secs(5)).await;
+        assert!(matches!(response, Err(Error::TooLong(3))), "{response:?}");
+    }
+
+    #[tokio::test]
+    async fn urls_that_cannot_be_dialed_are_refused() {
+        let dialer = Dialer::new(&Config::default());
+        for url in ["", "127.0.0.1:1", "https://127.0.0.1:1", "http://127.0.0.1"] {
+            assert!(matches!(dialer.connect(url).await, Err(Error::Url(_))), "{url}");
+        }
+    }
+}
