@@ -29,6 +29,10 @@ fuzz target seconds="600":
 bench *args:
     cargo xtask bench {{args}}
 
+# three members on loopback, and a prompt that kills, pauses and cuts off
+cluster *args:
+    cargo xtask cluster {{args}}
+
 generate:
     cargo generate
 

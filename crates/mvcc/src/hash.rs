@@ -87,6 +87,12 @@ impl Digest {
 }
 
 impl KvReader {
+    /// The hashes that the newest compactions left, oldest first.
+    #[must_use]
+    pub fn compaction_hashes(&self) -> Vec<HashKv> {
+        self.shared.hashes.lock().newest_last.iter().copied().collect()
+    }
+
     /// Hashes the store as it was at `revision` (0: now), unless a compaction at exactly that revision has left its hash,
     /// which then is the answer. Reads every record: not for a thread that must not wait.
     ///

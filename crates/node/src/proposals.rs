@@ -1,4 +1,4 @@
-//! Proposals on their way in: held while no leader is known, batched, refused when apply cannot keep up.
+//! Proposals on their way in: held while no leader is known or leadership changes hands, batched, refused when apply cannot keep up.
 
 use std::collections::VecDeque;
 
@@ -64,9 +64,10 @@ impl Proposals {
         }
     }
 
-    /// Proposes all that waits as one batch, if a leader is known.
+    /// Proposes all that waits as one batch, if a leader is known. While leadership is being handed over everything
+    /// waits for the next leader: refusing it would make every planned handover visible to clients.
     pub(crate) fn flush(&mut self, raft: &mut Raft) {
-        if self.held.is_empty() || raft.soft_state().leader.is_none() {
+        if self.held.is_empty() || raft.soft_state().leader.is_none() || !raft.transferee().is_none() {
             return;
         }
         let leads = raft.soft_state().role == Role::Leader;

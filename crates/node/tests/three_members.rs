@@ -159,15 +159,29 @@ fn proposals_wait_for_a_leader_and_are_given_up_when_none_comes() {
 }
 
 #[test]
-fn leadership_moves_on_request_and_proposals_are_dropped_meanwhile() {
+fn leadership_moves_on_request_and_proposals_wait_for_the_next_leader() {
     let mut cluster = Cluster::new();
     cluster.elect(1);
     cluster.feed(1, [Input::TransferLeader { to: MemberId(3) }, proposal(1)]);
-    assert_eq!(cluster.failed(1), [(1, ProposalError::Dropped)]);
     assert_eq!(cluster.nodes[&1].status().transferee, MemberId(3));
     cluster.settle();
     assert_eq!(cluster.nodes[&3].status().role, Role::Leader);
     assert_eq!(cluster.nodes[&1].status().leader, MemberId(3));
+    assert_eq!(cluster.failed(1), []);
+    assert_eq!(cluster.applied(3), ["request 1"]);
+}
+
+#[test]
+fn a_handover_that_fails_lets_the_waiting_proposals_go_on() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    cluster.silent = Some(3);
+    cluster.feed(1, [Input::TransferLeader { to: MemberId(3) }, proposal(1)]);
+    cluster.settle();
+    assert_eq!(cluster.applied(1), [] as [&str; 0]);
+    cluster.tick(1, 11);
+    assert_eq!(cluster.nodes[&1].status().role, Role::Leader);
+    assert_eq!(cluster.applied(1), ["request 1"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! From a data directory, empty or not, to everything a member needs to run. Formats 1.1, 5.9, 6.4, 6.6.
 
+pub mod join;
 mod old;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use wal::{Wal, codec};
 
 use crate::config::{ClusterState, Config, Emulated};
 use crate::log;
+use crate::peer::ask::Cluster;
 
 /// Why a member cannot start.
 #[derive(Debug, Error)]
@@ -55,6 +57,8 @@ pub struct Booted {
     pub was_initialized: bool,
     /// The log holds requests that 3.7 cannot read: take a disk snapshot soon.
     pub has_v2_requests: bool,
+    /// Members of a cluster just joined: to be answered before the log tells of them.
+    pub remotes: Vec<store::Member>,
 }
 
 /// Version that a member as configured announces.
@@ -75,10 +79,14 @@ pub fn own_version(config: &Config) -> Version {
     }
 }
 
-/// Opens or creates the member's files.
-pub fn boot(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
+/// Opens or creates the member's files. `joined` is the running cluster of which a first start makes a member.
+pub fn boot(disk: &Arc<dyn Disk>, config: &Config, joined: Option<Cluster>) -> Result<Booted, Error> {
     prepare_dirs(disk.as_ref(), config)?;
-    if Wal::exists(disk.as_ref(), &config.wal_path()) { restart(disk, config) } else { create(disk, config) }
+    match joined {
+        _ if Wal::exists(disk.as_ref(), &config.wal_path()) => restart(disk, config),
+        Some(cluster) => join(disk, config, cluster),
+        None => create(disk, config),
+    }
 }
 
 /// Creates the directories and proves that they can be written.
@@ -195,34 +203,56 @@ fn open_store(backend: Backend, config: &Config, member_id: u64, cluster_id: u64
 
 /// A first start: ids from the configuration, a new log seeded with one conf change per initial member.
 fn create(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
-    if config.initial_cluster_state == ClusterState::Existing {
-        return Err(Error::Config("joining an existing cluster is not supported yet".into()));
-    }
     let initial = initial_members(config)?;
-    let own = initial.iter().find(|m| m.name == config.name).ok_or_else(|| {
+    let own = own_member(&initial, config)?;
+    check_advertised(config, own)?;
+    let mut booted = new_files(disk, config, own.id, cluster_id(&initial))?;
+    let (hard_state, entries) = seed(&mut booted.wal, &initial)?;
+    booted.restored = Restored { hard_state, entries, ..Restored::default() };
+    Ok(booted)
+}
+
+/// A first start as a member of a running cluster: an empty log, which the leader fills.
+fn join(disk: &Arc<dyn Disk>, config: &Config, cluster: Cluster) -> Result<Booted, Error> {
+    let initial = initial_members(config)?;
+    own_member(&initial, config)?;
+    let own = join::matched(&initial, &cluster, &config.name)?;
+    let mut booted = new_files(disk, config, own.id, cluster.id)?;
+    booted.remotes = cluster.members;
+    Ok(booted)
+}
+
+fn own_member<'a>(initial: &'a [store::Member], config: &Config) -> Result<&'a store::Member, Error> {
+    initial.iter().find(|m| m.name == config.name).ok_or_else(|| {
         Error::Config(format!(
             "couldn't find local name {:?} in the initial cluster configuration",
             config.name
         ))
-    })?;
-    check_advertised(config, own)?;
-    let (member_id, cluster_id) = (own.id, cluster_id(&initial));
+    })
+}
+
+/// An empty store and an empty log.
+fn new_files(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    member_id: u64,
+    cluster_id: u64,
+) -> Result<Booted, Error> {
     let backend = open_backend(disk, config)?;
     let mut store = open_store(backend, config, member_id, cluster_id)?;
     store.commit()?;
     let metadata = codec::encode_metadata(MemberId(member_id), cluster_id);
-    let mut wal = Wal::create(disk.clone(), &config.wal_path(), &metadata, wal::Options::default())?;
-    let (hard_state, entries) = seed(&mut wal, &initial)?;
-    let restored = Restored { hard_state, entries, ..Restored::default() };
+    let wal = Wal::create(disk.clone(), &config.wal_path(), &metadata, wal::Options::default())?;
     Ok(Booted {
         member_id,
         cluster_id,
         wal,
         store,
-        restored,
+        restored: Restored::default(),
         snapshot_index: Index(0),
         was_initialized: false,
         has_v2_requests: false,
+        remotes: Vec::new(),
     })
 }
 
@@ -355,8 +385,9 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
     let seeded = old::seed_from_v2(disk.as_ref(), config, &mut store, &records, &replay.entries)?;
     let mut entries = replay.entries;
     let mut hard_state = replay.hard_state;
-    if entries.is_empty() && hard_state == HardState::default() && newest.index == Index(0) {
-        // The first start ended between creating the log and seeding it.
+    let is_empty = entries.is_empty() && hard_state == HardState::default() && newest.index == Index(0);
+    if is_empty && config.initial_cluster_state == ClusterState::New {
+        // The first start ended between creating the log and seeding it; who joined waits for the leader.
         (hard_state, entries) = seed(&mut wal, &initial_members_with(config, member_id)?)?;
     }
     if seeded {
@@ -386,6 +417,7 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
         snapshot_index: newest.index,
         was_initialized: true,
         has_v2_requests,
+        remotes: Vec::new(),
     })
 }
 
@@ -511,7 +543,7 @@ pub(crate) mod tests {
     }
 
     pub fn start(disk: &disk::MemDisk) -> Booted {
-        boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh()).unwrap()
+        boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh(), None).unwrap()
     }
 
     #[test]
@@ -530,7 +562,7 @@ pub(crate) mod tests {
             op += 1;
             let disk = disk::MemDisk::new(op);
             disk.crash_at_op(op);
-            if boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh()).is_ok() {
+            if boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh(), None).is_ok() {
                 break;
             }
             let again = start(&disk.crash(op));

@@ -17,6 +17,8 @@ use ::raft::{MemberId, SoftState};
 
 use crate::applied::{Applied, Leadership};
 use crate::config::Config;
+use crate::notices::hex;
+use crate::peer::client::Dialer;
 use crate::rpc::error::{self, Status};
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
@@ -117,6 +119,8 @@ pub struct Member {
     pub reads: ReadRounds,
     /// Longest a proposal or linearizable read may take.
     pub request_timeout: Duration,
+    /// How other members are reached outside of consensus.
+    pub dialer: Dialer,
     /// True once the member is going down.
     pub stop: watch::Receiver<bool>,
     /// A defragmentation runs.
@@ -186,6 +190,21 @@ impl Member {
         }
     }
 
+    /// Whose token this is; nobody while auth is off or without a token.
+    pub async fn who(&self, token: Option<&str>) -> Result<Who, Status> {
+        let auth = self.store.auth();
+        let Some(token) = token.filter(|_| auth.enabled) else { return Ok(Who::default()) };
+        let token = token.strip_prefix("Bearer ").unwrap_or(token);
+        self.tokens.resolve(token, &self.applied, auth.revision).await.ok_or(error::INVALID_AUTH_TOKEN)
+    }
+
+    /// Where other members reach the leader, unless this member leads itself or knows of none.
+    pub fn leader_urls(&self) -> Option<Vec<String>> {
+        let leader = self.leadership.now().leader.0;
+        let members = self.store.members();
+        (leader != self.id).then(|| members.list.get(&leader).map(|member| member.peer_urls.clone()))?
+    }
+
     /// Returns when a read of the store sees everything that was acknowledged before this call.
     pub async fn linearize(&self) -> Result<(), Status> {
         if self.reads_at_once() {
@@ -236,6 +255,73 @@ impl Member {
         if header.revision == 0 {
             header.revision = self.store.kv().current_revision();
         }
+    }
+
+    /// Has `to` lead from now on. Returns when it does.
+    pub async fn transfer_leadership(&self, to: u64) -> Result<(), Status> {
+        let former = self.leadership.now().leader;
+        let start = Instant::now();
+        crate::log::info!(
+            "leadership transfer starting",
+            "local-member-id" = hex(self.id),
+            "current-leader-member-id" = hex(former.0),
+            "transferee-member-id" = hex(to)
+        );
+        let mut changes = self.leadership.changes();
+        self.push(Input::TransferLeader { to: MemberId(to) })?;
+        let moved = changes.wait_for(|soft| soft.leader == MemberId(to));
+        if tokio::time::timeout(self.request_timeout, moved).await.is_err() {
+            return Err(error::TIMEOUT_TRANSFER);
+        }
+        crate::log::info!(
+            "leadership transfer finished",
+            "local-member-id" = hex(self.id),
+            "former-leader-member-id" = hex(former.0),
+            "new-leader-member-id" = hex(to),
+            "took" = start.elapsed()
+        );
+        Ok(())
+    }
+
+    /// Before a planned stop: somebody else leads, so that nobody has to wait for an election.
+    pub async fn hand_over_leadership(&self) {
+        let soft = self.leadership.now();
+        let (local, leader) = (hex(self.id), hex(soft.leader.0));
+        if soft.leader.0 != self.id {
+            crate::log::info!(
+                "skipped leadership transfer; local server is not leader",
+                "local-member-id" = local,
+                "current-leader-member-id" = leader
+            );
+            return;
+        }
+        if self.store.members().voters().count() <= 1 {
+            crate::log::info!(
+                "skipped leadership transfer for single voting member cluster",
+                "local-member-id" = local,
+                "current-leader-member-id" = leader
+            );
+            return;
+        }
+        let moved = match self.best_successor().await {
+            Some(to) => self.transfer_leadership(to).await,
+            None => Err(error::UNHEALTHY),
+        };
+        if let Err(status) = moved {
+            crate::log::warning!(
+                "leadership transfer failed",
+                "local-member-id" = local,
+                "error" = status.message.as_ref()
+            );
+        }
+    }
+
+    /// The voter, other than this member, that is heard of and has most of the log.
+    async fn best_successor(&self) -> Option<u64> {
+        let status = self.node_status().await.ok()?;
+        let others = status.peers.iter().filter(|peer| peer.id.0 != self.id);
+        let able = others.filter(|peer| !peer.is_learner && peer.recent_active);
+        able.max_by_key(|peer| peer.matched).map(|peer| peer.id.0)
     }
 
     /// A header with ids, term and revision.
@@ -385,13 +471,10 @@ impl ReadRounds {
         from
     }
 
-    /// Serves rounds until the member stops.
+    /// Serves rounds for as long as anybody asks, also while the doors close.
     pub async fn run(member: Arc<Member>) {
         loop {
-            tokio::select! {
-                () = member.reads.arrived.notified() => {}
-                () = member.stopping() => return,
-            }
+            member.reads.arrived.notified().await;
             let waiting = std::mem::take(&mut *member.reads.waiting.lock());
             if waiting.is_empty() {
                 continue;
@@ -425,7 +508,6 @@ impl ReadRounds {
                     crate::stats::METRICS.etcd_server_slow_read_indexes_total.inc();
                 }
                 () = changed(&mut changes, leader) => return Err(error::LEADER_CHANGED),
-                () = member.stopping() => return Err(error::STOPPED),
             }
         }
         crate::stats::METRICS.etcd_server_read_indexes_failed_total.inc();

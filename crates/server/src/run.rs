@@ -19,6 +19,7 @@ use crate::http::{client_service, grpc_service, http_service, metrics_service, p
 use crate::log;
 use crate::member::{Member, ReadRounds};
 use crate::notices::{self, hex};
+use crate::peer::client::Dialer;
 use crate::task;
 use crate::thread::mailbox::{Sender, mailbox};
 use crate::thread::{apply, commit, raft, wal};
@@ -59,22 +60,24 @@ struct Threads {
 
 impl Running {
     /// Starts a member inside a tokio runtime. Clients are served after [`Running::serve`].
-    pub fn start(config: Config) -> Result<Running, StartError> {
+    pub async fn start(config: Config) -> Result<Running, StartError> {
         check_supported(&config)?;
         let config = Arc::new(config);
-        Running::open(&config).inspect_err(|_| {
+        Running::open(&config).await.inspect_err(|_| {
             notices::closing(&config);
             notices::closed(&config);
         })
     }
 
-    fn open(config: &Arc<Config>) -> Result<Running, StartError> {
+    async fn open(config: &Arc<Config>) -> Result<Running, StartError> {
         let listeners = Listeners::bind(config)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         notices::starting(config, ::wal::Wal::exists(disk.as_ref(), &config.wal_path()));
         crate::stats::prepare(config.metrics == crate::config::Metrics::Extensive);
         let start = SystemTime::now();
-        let booted = bootstrap::boot(&disk, config)
+        let found = bootstrap::join::find(disk.as_ref(), config, &Dialer::new(config)).await;
+        let booted = found
+            .and_then(|cluster| bootstrap::boot(&disk, config, cluster))
             .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
         notices::booted(config, &booted, start);
         let client_addresses = listeners.clients.iter().filter_map(|l| l.local_addr().ok()).collect();
@@ -102,6 +105,9 @@ impl Running {
     pub async fn serve(&mut self) -> Result<(), StartError> {
         let Some(listeners) = self.pending.take() else { return Ok(()) };
         let member = &self.member;
+        if member.config.features.initial_corrupt_check {
+            task::corruption::initial(member).await?;
+        }
         for listener in listeners.peers {
             log::info!("serving peer traffic", "address" = address(&listener));
             log::info!("cmux::serve", "address" = address(&listener));
@@ -125,6 +131,7 @@ impl Running {
         tokio::spawn(task::lease::run(member.clone()));
         tokio::spawn(task::version::run(member.clone()));
         tokio::spawn(task::compact::run(member.clone()));
+        tokio::spawn(task::corruption::run(member.clone()));
         tokio::spawn(task::purge(member.clone(), self.threads.wal.0.clone()));
         task::publish::run(member.clone()).await;
         log::info!("ready to serve client requests");
@@ -151,16 +158,14 @@ impl Running {
         self.removed.notified().await;
     }
 
+    /// Before [`Running::stop`]: lets another member lead, if there is one.
+    pub async fn hand_over(&self) {
+        notices::closing(&self.member.config);
+        self.member.hand_over_leadership().await;
+    }
+
     /// Goes down in order: no new requests, no new proposals, everything applied is committed to the file.
     pub fn stop(self) {
-        notices::closing(&self.member.config);
-        if self.member.store.members().voters().count() <= 1 {
-            log::info!(
-                "skipped leadership transfer for single voting member cluster",
-                "local-member-id" = hex(self.member.id),
-                "current-leader-member-id" = hex(self.member.leadership.now().leader.0)
-            );
-        }
         for monitor in ["cluster", "storage"] {
             log::info!(format!("server has stopped; stopping {monitor} version's monitor"));
         }
@@ -169,8 +174,9 @@ impl Running {
             log::info!("stopping serving peer traffic", "address" = url.host.as_str());
         }
         self.stop.send_replace(true);
-        self.member.waiters.close();
+        // What is under way may still be answered while the doors close.
         self.door.join();
+        self.member.waiters.close();
         for url in peers {
             log::info!("stopped serving peer traffic", "address" = url.host.as_str());
         }
@@ -311,6 +317,7 @@ fn assemble(
         tokens: Arc::new(Tokens::new(std::time::Duration::from_secs(config.auth_token_ttl_s))),
         reads: ReadRounds::default(),
         request_timeout: config.request_timeout(),
+        dialer: Dialer::new(config),
         stop,
         defragmenting: AtomicBool::new(false),
         config: config.clone(),
@@ -415,7 +422,7 @@ pub fn run(config: Config) -> Result<Option<i32>, StartError> {
     runtime
         .block_on(async {
             // Until then a signal ends the process at once, as it may: the start leaves nothing half done.
-            let mut running = Running::start(config)?;
+            let mut running = Running::start(config).await?;
             let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
             let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
             let signal = async {
@@ -450,6 +457,7 @@ pub fn run(config: Config) -> Result<Option<i32>, StartError> {
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                 }
             }
+            running.hand_over().await;
             Ok::<_, StartError>((running, ended))
         })
         .map(|(running, ended)| {

@@ -37,7 +37,7 @@ mod version;
 pub use alarm::Alarms;
 pub use auth::{AuthState, Identity};
 pub use error::{ApplyError, Error};
-pub use member::{ConfChangeContext, ConfState, Downgrade, Member, Members};
+pub use member::{ConfChangeContext, ConfState, Downgrade, Member, Members, members_to_json};
 pub use options::{HashPassword, Options, TokenKind};
 pub use outcome::{ConfChangeOutcome, Entry, LeaseChange, MemberChange, Outcome, Response, TokenChange};
 pub use reader::{Compacted, StoreReader};

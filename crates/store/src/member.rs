@@ -40,6 +40,14 @@ impl Member {
     }
 }
 
+/// A JSON list of members with a line end, as peers tell them to each other.
+#[must_use]
+pub fn members_to_json<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<u8> {
+    let mut list = go_json(&members.into_iter().collect::<Vec<_>>());
+    list.push(b'\n');
+    list
+}
+
 /// Context of a conf change that adds or promotes: a member and whether an existing learner is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ConfChangeContext {

@@ -1,5 +1,6 @@
 //! Project tasks: `cargo xtask <task>`; one file per task.
 mod bench;
+mod cluster;
 #[cfg(feature = "generate")]
 mod generate;
 mod tidy;
@@ -10,8 +11,9 @@ fn main() -> std::process::ExitCode {
         #[cfg(feature = "generate")]
         "generate" => generate::run(),
         "bench" => bench::run(std::env::args().skip(2)),
+        "cluster" => cluster::run(std::env::args().skip(2)),
         "tidy" => tidy::run(),
-        _ => Err("tasks: bench, tidy, generate (as `cargo generate`)".into()),
+        _ => Err("tasks: bench, cluster, tidy, generate (as `cargo generate`)".into()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -19,14 +19,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("etcdctl", &["client", "proto"]),
     ("sim", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("bench", &["http2", "proto"]),
-    ("xtask", &[]),
+    ("cluster", &[]),
+    ("xtask", &["cluster"]),
 ];
 
 /// Rooms in which `async` may occur.
 const ASYNC: &[&str] = &["server", "client", "etcdctl"];
 
 /// Rooms that may use the file system as they like.
-const FILES: &[&str] = &["disk", "server", "client", "etcdctl", "bench", "xtask"];
+const FILES: &[&str] = &["disk", "server", "client", "etcdctl", "bench", "cluster", "xtask"];
 
 /// The only file with `unsafe`.
 const UNSAFE: &str = "crates/disk/src/map.rs";

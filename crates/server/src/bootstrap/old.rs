@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn again(disk: &MemDisk) -> Result<Booted, Error> {
-        boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh())
+        boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh(), None)
     }
 
     #[test]

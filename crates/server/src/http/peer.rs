@@ -3,30 +3,31 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::door::{Answer, Service};
-use super::{method_not_allowed, not_found, typed, version};
+use super::{method_not_allowed, typed, version};
 use crate::log;
 use crate::member::Member;
+use crate::peer::asked;
 use crate::rpc::body::Body;
 
 /// Everything on a peer listener.
 pub fn service(member: Arc<Member>) -> Service {
     let requests = move |request| -> Answer {
-        let response = answer(&member, &request);
-        Box::pin(std::future::ready(response))
+        let member = member.clone();
+        Box::pin(async move { answer(&member, request).await })
     };
     Service { requests: Arc::new(requests), calls: None }
 }
 
-fn answer(member: &Member, request: &Request<Incoming>) -> Response<Body> {
+async fn answer(member: &Arc<Member>, request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/version" => version(member, request.method()),
         "/members" => members(member, request.method()),
         "/raft/probing" => probing(),
-        _ => not_found(),
+        _ => asked::answer(member, request).await,
     }
 }
 
@@ -35,18 +36,8 @@ fn members(member: &Member, method: &Method) -> Response<Body> {
     if method != Method::GET {
         return method_not_allowed("GET");
     }
-    let list: Vec<String> = member
-        .store
-        .members()
-        .list
-        .values()
-        .map(|m| String::from_utf8_lossy(&m.to_json()).into_owned())
-        .collect();
-    let mut response = typed(StatusCode::OK, "application/json", format!("[{}]\n", list.join(",")));
-    if let Ok(id) = HeaderValue::from_str(&format!("{:x}", member.cluster_id)) {
-        response.headers_mut().insert("x-etcd-cluster-id", id);
-    }
-    response
+    let list = store::members_to_json(member.store.members().list.values());
+    asked::with_cluster_id(member, typed(StatusCode::OK, "application/json", list))
 }
 
 fn probing() -> Response<Body> {

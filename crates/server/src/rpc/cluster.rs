@@ -1,16 +1,24 @@
 //! MemberAdd, MemberRemove, MemberUpdate, MemberPromote, MemberList.
 
+use std::time::Duration;
+
 use ::raft::ConfChangeKind;
+use http::StatusCode;
 use proto::etcdserverpb as pb;
 use store::{ConfChangeContext, Members};
+use tokio::time::Instant;
 
 use super::Call;
 use super::error::{self, Status};
+use crate::member::Member;
 use crate::notices::hex;
+use crate::peer::ask::{self, AskError};
 use crate::{bootstrap, log};
 
 /// Log position, relative to the leader's, from which on a learner may be promoted.
 const LEARNER_READY: f64 = 0.9;
+/// Pause before the leader is asked again.
+const LEADER_RETRY: Duration = Duration::from_millis(50);
 
 /// Cluster/MemberAdd.
 pub async fn add(call: Call, request: pb::MemberAddRequest) -> Result<pb::MemberAddResponse, Status> {
@@ -108,39 +116,80 @@ pub async fn promote(
 ) -> Result<pb::MemberPromoteResponse, Status> {
     call.admin().await?;
     let member = &call.member;
+    let members = match promote_here(member, request.id).await {
+        Err(status) if status == error::NOT_LEADER => promote_at_leader(&call, request.id).await?,
+        promoted => promoted?,
+    };
+    Ok(pb::MemberPromoteResponse { header: member.bare_header(), members: list_to_proto(&members) })
+}
+
+/// Promotes a learner, which only the leader can: it alone knows how far the learner is.
+pub async fn promote_here(member: &Member, id: u64) -> Result<Vec<store::Member>, Status> {
     if !member.leadership.leads() {
         return Err(error::NOT_LEADER);
     }
-    check_learner_ready(&call, request.id).await?;
-    let promoted = store::Member { id: request.id, ..Default::default() };
+    check_learner_ready(member, id).await?;
+    let promoted = store::Member { id, ..Default::default() };
     let context = ConfChangeContext { member: promoted, is_promote: true }.to_json();
-    let members = member.propose_conf_change(ConfChangeKind::AddNode, request.id, context).await?;
+    let members = member.propose_conf_change(ConfChangeKind::AddNode, id, context).await?;
     log::info!(
         "promote member",
         "cluster-id" = hex(member.cluster_id),
         "local-member-id" = hex(member.id),
-        "promoted-member-id" = hex(request.id)
+        "promoted-member-id" = hex(id)
     );
-    Ok(pb::MemberPromoteResponse { header: member.bare_header(), members: list_to_proto(&members) })
+    Ok(members)
 }
 
-async fn check_learner_ready(call: &Call, id: u64) -> Result<(), Status> {
-    let members = call.member.store.members();
+/// Has whoever leads promote it, until the time for a request is over.
+async fn promote_at_leader(call: &Call, id: u64) -> Result<Vec<store::Member>, Status> {
+    let member = &call.member;
+    let deadline = Instant::now() + member.request_timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(error::TIMEOUT);
+        }
+        if member.leadership.leads() {
+            return promote_here(member, id).await;
+        }
+        if let Some(urls) = member.leader_urls() {
+            match ask::promote(&member.dialer, &urls, id, call.token(), left).await {
+                Ok(members) => return Ok(members),
+                Err(AskError::Refused(StatusCode::NOT_FOUND, _)) => return Err(error::MEMBER_NOT_FOUND),
+                Err(AskError::Refused(StatusCode::PRECONDITION_FAILED, text)) => {
+                    let not_learner = !text.contains(error::LEARNER_NOT_READY.message.as_ref());
+                    return Err(if not_learner {
+                        error::MEMBER_NOT_LEARNER
+                    } else {
+                        error::LEARNER_NOT_READY
+                    });
+                }
+                // The leader may just have changed.
+                Err(_) => {}
+            }
+        }
+        tokio::time::sleep(LEADER_RETRY).await;
+    }
+}
+
+async fn check_learner_ready(member: &Member, id: u64) -> Result<(), Status> {
+    let members = member.store.members();
     match members.list.get(&id) {
         None => return Err(error::MEMBER_NOT_FOUND),
         Some(m) if !m.is_learner => return Err(error::MEMBER_NOT_LEARNER),
         Some(_) => {}
     }
-    let status = call.member.node_status().await?;
+    let status = member.node_status().await?;
     let matched = |id: u64| status.peers.iter().find(|p| p.id.0 == id).map(|p| p.matched.0);
-    let leader = matched(call.member.id).unwrap_or(status.last_index.0).max(1);
+    let leader = matched(member.id).unwrap_or(status.last_index.0).max(1);
     let learner = matched(id).ok_or(error::MEMBER_NOT_FOUND)?;
     if (learner as f64) < LEARNER_READY * (leader as f64) {
         return Err(error::LEARNER_NOT_READY);
     }
     let started = members.list.values().filter(|m| !m.is_learner && m.is_started()).count() + 1;
     let voters = members.voters().count() + 1;
-    if call.member.config.strict_reconfig_check && started < voters / 2 + 1 {
+    if member.config.strict_reconfig_check && started < voters / 2 + 1 {
         return Err(error::NOT_ENOUGH_STARTED);
     }
     Ok(())

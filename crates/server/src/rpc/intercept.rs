@@ -1,10 +1,15 @@
 //! What every call passes before its handler: capability, learner rules, metadata.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
 use super::Call;
 use super::error::{self, Status};
 use crate::member::Who;
+
+/// An open stream that wants a leader survives this many election timeouts without one.
+const LEADERLESS_ELECTIONS: u32 = 3;
 
 /// Refuses calls that this member cannot serve now.
 pub fn admit(call: &Call, path: &str) -> Result<(), Status> {
@@ -30,8 +35,25 @@ fn served_by_learner(path: &str) -> bool {
     )
 }
 
+/// Resolves when the client of an open stream wants a leader and there has been none for too long.
+pub async fn leader_lost(call: &Call) {
+    if !wants_leader(&call.head.fields) {
+        return std::future::pending().await;
+    }
+    let patience = Duration::from_millis(call.member.config.election_ms) * LEADERLESS_ELECTIONS;
+    let mut changes = call.member.leadership.changes();
+    loop {
+        // The sender lives in the member: the waits cannot fail.
+        let _ = changes.wait_for(|soft| soft.leader.is_none()).await;
+        let found = changes.wait_for(|soft| !soft.leader.is_none());
+        if tokio::time::timeout(patience, found).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The client wants to fail rather than wait while there is no leader.
-pub fn wants_leader(headers: &HeaderMap) -> bool {
+fn wants_leader(headers: &HeaderMap) -> bool {
     headers.get("hasleader").is_some_and(|v| v.as_bytes() == b"true")
 }
 
@@ -47,18 +69,13 @@ fn metadata<'a>(headers: &'a HeaderMap, key: &str) -> Result<Option<&'a str>, St
 impl Call {
     /// Who asks, from the token in the metadata; nobody while auth is off or no token came.
     pub async fn who(&self) -> Result<Who, Status> {
-        let auth = self.member.store.auth();
-        if !auth.enabled {
-            return Ok(Who::default());
-        }
+        self.member.who(self.token()).await
+    }
+
+    /// The token in the metadata.
+    pub fn token(&self) -> Option<&str> {
         let token = ["token", "authorization"].iter().find_map(|key| self.head.fields.get(*key));
-        let Some(token) = token.and_then(|t| t.to_str().ok()) else { return Ok(Who::default()) };
-        let token = token.strip_prefix("Bearer ").unwrap_or(token);
-        self.member
-            .tokens
-            .resolve(token, &self.member.applied, auth.revision)
-            .await
-            .ok_or(error::INVALID_AUTH_TOKEN)
+        token.and_then(|token| token.to_str().ok())
     }
 
     /// Who asks; while auth is on, that must be somebody.

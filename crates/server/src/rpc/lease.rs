@@ -13,6 +13,7 @@ use super::error::{self, Status};
 use super::frame::{self, Messages};
 use super::{Call, Sink};
 use crate::member::{Field, Member};
+use crate::peer::ask;
 
 /// Pause before asking again while this member's clock does not run.
 const RETRY: Duration = Duration::from_millis(50);
@@ -61,23 +62,62 @@ pub async fn keep_alive(call: Call, mut messages: Messages, sink: Sink) -> Resul
     Ok(())
 }
 
-/// The new TTL in seconds; 0 when there is no such lease.
+/// The new TTL in seconds; 0 when there is no such lease. Whoever leads renews it.
 async fn renew(member: &Member, id: i64) -> Result<i64, Status> {
+    let deadline = Instant::now() + member.request_timeout;
+    loop {
+        if let Renewed::Ttl(ttl) = renew_here(member, id).await? {
+            return Ok(ttl);
+        }
+        if let Some(urls) = member.leader_urls()
+            && let Ok(renewed) = ask::renew(&member.dialer, &urls, id, left(deadline)).await
+        {
+            return Ok(renewed.unwrap_or(0));
+        }
+        pause(member, deadline).await?;
+    }
+}
+
+/// How a renewal on this member ended.
+pub enum Renewed {
+    /// The new TTL in seconds; 0 when there is no such lease.
+    Ttl(i64),
+    /// Another member leads, or none.
+    NotPrimary,
+}
+
+/// Renews on this member, if its clock runs.
+pub async fn renew_here(member: &Member, id: i64) -> Result<Renewed, Status> {
     let deadline = Instant::now() + member.request_timeout;
     while Instant::now() < deadline {
         match member.leases.renew(id) {
             Renewal::Renewed { ttl } => {
                 crate::stats::METRICS.etcd_debugging_lease_renewed_total.inc();
-                return Ok(ttl);
+                return Ok(Renewed::Ttl(ttl));
             }
-            Renewal::NotFound => return Ok(0),
+            Renewal::NotFound => return Ok(Renewed::Ttl(0)),
             Renewal::Expired => member.leases.revocation(RETRY).await,
             Renewal::ClearCheckpointFirst => clear_checkpoint(member, id).await?,
-            Renewal::NotPrimary if member.is_stopping() => return Err(error::STOPPED),
-            Renewal::NotPrimary => tokio::time::sleep(RETRY).await,
+            Renewal::NotPrimary => return Ok(Renewed::NotPrimary),
         }
     }
-    Err(if member.leadership.has_leader() { error::TIMEOUT } else { error::NO_LEADER })
+    Err(error::TIMEOUT)
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Waits before the leader is looked for again.
+async fn pause(member: &Member, deadline: Instant) -> Result<(), Status> {
+    if member.is_stopping() {
+        return Err(error::STOPPED);
+    }
+    if Instant::now() >= deadline {
+        return Err(if member.leadership.has_leader() { error::TIMEOUT } else { error::NO_LEADER });
+    }
+    tokio::time::sleep(RETRY).await;
+    Ok(())
 }
 
 async fn clear_checkpoint(member: &Member, id: i64) -> Result<(), Status> {
@@ -97,16 +137,29 @@ pub async fn time_to_live(
         member.store.check_lease_keys_read(who.identity(), request.id)?;
     }
     let deadline = Instant::now() + member.request_timeout;
-    while !member.leases.is_primary() {
-        if Instant::now() >= deadline {
-            return Err(if member.leadership.has_leader() { error::TIMEOUT } else { error::NO_LEADER });
+    let mut response = loop {
+        if member.leases.is_primary() {
+            break what_is_left(member, &request);
         }
-        if member.is_stopping() {
-            return Err(error::STOPPED);
+        if let Some(urls) = member.leader_urls()
+            && let Ok(found) = ask::time_to_live(&member.dialer, &urls, request, left(deadline)).await
+        {
+            break found.unwrap_or_else(|| unknown(&request));
         }
-        tokio::time::sleep(RETRY).await;
-    }
-    let mut response = pb::LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() };
+        pause(member, deadline).await?;
+    };
+    response.header = None;
+    member.fill(&mut response.header);
+    Ok(response)
+}
+
+fn unknown(request: &pb::LeaseTimeToLiveRequest) -> pb::LeaseTimeToLiveResponse {
+    pb::LeaseTimeToLiveResponse { id: request.id, ttl: -1, ..Default::default() }
+}
+
+/// What this member's clock says of a lease.
+pub fn what_is_left(member: &Member, request: &pb::LeaseTimeToLiveRequest) -> pb::LeaseTimeToLiveResponse {
+    let mut response = unknown(request);
     if let Some(left) = member.leases.time_to_live(request.id) {
         response.ttl = left.remaining;
         response.granted_ttl = left.granted;
@@ -114,8 +167,7 @@ pub async fn time_to_live(
             response.keys = member.store.lease_keys(request.id);
         }
     }
-    member.fill(&mut response.header);
-    Ok(response)
+    response
 }
 
 /// Lease/LeaseLeases.

@@ -228,18 +228,12 @@ pub async fn move_leader(
     if !member.leadership.leads() {
         return Err(error::NOT_LEADER);
     }
-    let target = ::raft::MemberId(request.target_id);
     let is_voter = member.store.members().list.get(&request.target_id).is_some_and(|m| !m.is_learner);
     if !is_voter {
         return Err(error::BAD_TRANSFEREE);
     }
-    let mut changes = member.leadership.changes();
-    member.push(node::Input::TransferLeader { to: target })?;
-    let moved = changes.wait_for(|soft| soft.leader == target);
-    match tokio::time::timeout(Duration::from_millis(member.config.election_ms), moved).await {
-        Ok(_) => Ok(pb::MoveLeaderResponse { header: None }),
-        Err(_) => Err(error::TIMEOUT_TRANSFER),
-    }
+    member.transfer_leadership(request.target_id).await?;
+    Ok(pb::MoveLeaderResponse { header: None })
 }
 
 /// Maintenance/Downgrade.

@@ -5,14 +5,14 @@
 mod auth;
 mod auth_lines;
 pub mod body;
-mod cluster;
+pub mod cluster;
 mod election;
 pub mod error;
 pub mod frame;
 mod health;
 pub mod intercept;
 pub mod kv;
-mod lease;
+pub mod lease;
 mod lock;
 mod maintenance;
 mod recipe;
@@ -194,8 +194,8 @@ where
         Err(status) => return frame::refused(&status),
     };
     let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
-    let (deadline, counted) = (call.deadline, call.counted);
-    spawn_stream(sink.clone(), deadline, counted, handler(call, request, sink));
+    let counted = call.counted;
+    spawn_stream(sink.clone(), call.clone(), handler(call, request, sink));
     frame::answered(Body::stream(source, counted))
 }
 
@@ -206,20 +206,20 @@ where
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let (sink, source) = mpsc::channel(ahead);
-    let (deadline, counted) = (call.deadline, call.counted);
-    spawn_stream(sink.clone(), deadline, counted, handler(call, messages, sink));
+    let counted = call.counted;
+    spawn_stream(sink.clone(), call.clone(), handler(call, messages, sink));
     frame::answered(Body::stream(source, counted))
 }
 
-/// Runs a streaming handler beside its response body; stops it when the client has gone, the deadline passed or it
-/// returned.
-fn spawn_stream<W>(sink: Sink, deadline: Option<Instant>, counted: Started, work: W)
+/// Runs a streaming handler beside its response body; stops it when the client has gone, the deadline passed, the leader
+/// was lost that the client asked for, or it returned.
+fn spawn_stream<W>(sink: Sink, call: Call, work: W)
 where
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
     tokio::spawn(async move {
         let expired = async {
-            match deadline {
+            match call.deadline {
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => std::future::pending().await,
             }
@@ -228,8 +228,9 @@ where
             ended = work => ended,
             () = sink.closed() => Err(error::CANCELED),
             () = expired => Err(error::DEADLINE),
+            () = intercept::leader_lost(&call) => Err(error::NO_LEADER),
         };
-        counted.handled(ended.as_ref().map_or_else(|status| status.code as u8, |()| 0));
+        call.counted.handled(ended.as_ref().map_or_else(|status| status.code as u8, |()| 0));
         if let Err(status) = ended {
             // The client may be gone already: then nobody needs the status.
             let _ = sink.send(Err(status)).await;

@@ -14,14 +14,12 @@ use rand::Rng;
 use super::body::{Batch, Message};
 use super::error::{self, Status};
 use super::frame::{self, Messages};
-use super::{Call, Sink, intercept};
+use super::{Call, Sink};
 use crate::member::Member;
 use crate::task::watch::{Asker, WatchStream};
 
 /// Default of `--watch-progress-notify-interval`.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
-/// An open stream that wants a leader survives this many election timeouts without one.
-const LEADERLESS_ELECTIONS: u32 = 3;
 
 /// Watch/Watch.
 pub async fn watch(call: Call, messages: Messages, sink: Sink) -> Result<(), Status> {
@@ -31,7 +29,6 @@ pub async fn watch(call: Call, messages: Messages, sink: Sink) -> Result<(), Sta
         ended = ask(&call, messages, &asker) => ended,
         ended = answer(call.member.clone(), stream, sink) => ended,
         () = ticks(&call.member, &asker) => Ok(()),
-        () = leader_lost(&call) => Err(error::NO_LEADER),
         () = call.member.stopping() => Err(error::STOPPED),
     }
 }
@@ -144,22 +141,5 @@ async fn ticks(member: &Member, asker: &Asker) {
     loop {
         tokio::time::sleep(interval.mul_f64(1.0 + jitter)).await;
         asker.periodic();
-    }
-}
-
-/// Resolves when the client wants a leader and there has been none for too long.
-async fn leader_lost(call: &Call) {
-    if !intercept::wants_leader(&call.head.fields) {
-        return std::future::pending().await;
-    }
-    let patience = Duration::from_millis(call.member.config.election_ms) * LEADERLESS_ELECTIONS;
-    let mut changes = call.member.leadership.changes();
-    loop {
-        // The sender lives in the member: the waits cannot fail.
-        let _ = changes.wait_for(|soft| soft.leader.is_none()).await;
-        let found = changes.wait_for(|soft| !soft.leader.is_none());
-        if tokio::time::timeout(patience, found).await.is_err() {
-            return;
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a member does by itself, beside answering: each file one task.
 
 pub mod compact;
+pub mod corruption;
 pub mod lease;
 pub mod publish;
 pub mod version;

@@ -9,6 +9,7 @@ use store::{Members, Version};
 
 use crate::member::{Field, Member};
 use crate::notices::hex;
+use crate::peer::ask;
 use crate::{bootstrap, log};
 
 /// How often versions are compared.
@@ -61,9 +62,28 @@ fn told(member: &Member, known: &mut Option<Version>, version: Option<Version>) 
     log::info!("cluster version is updated", "cluster-version" = version.short());
 }
 
-/// Lowest server version of all members, `None` while one has not said. Only this member can be asked yet.
-fn lowest_server(member: &Member, members: &Members) -> Option<Version> {
-    (members.list.len() <= 1).then(|| bootstrap::own_version(&member.config))
+/// Lowest server version of all members, `None` while one has not said.
+async fn lowest_server(member: &Member, members: &Members) -> Option<Version> {
+    let own = bootstrap::own_version(&member.config);
+    let others = members.list.values().filter(|other| other.id != member.id);
+    let asked: Vec<_> = others.map(|other| server_version(member, other)).collect();
+    let told = futures_util::future::join_all(asked).await;
+    told.into_iter().try_fold(own, |lowest, version| Some(lowest.min(version?)))
+}
+
+/// The version of the program that another member runs.
+async fn server_version(member: &Member, other: &store::Member) -> Option<Version> {
+    match ask::versions(&member.dialer, &other.peer_urls, member.request_timeout).await {
+        Ok(versions) => Version::parse(&versions.server),
+        Err(error) => {
+            log::warning!(
+                "failed to get version",
+                "remote-member-id" = hex(other.id),
+                "error" = error.to_string()
+            );
+            None
+        }
+    }
 }
 
 /// What the leader should propose as cluster version, if anything.
@@ -79,7 +99,7 @@ fn wanted(members: &Members, lowest: Option<Version>) -> Option<Version> {
 
 async fn decide(member: &Member) {
     let members = member.store.members();
-    let Some(version) = wanted(&members, lowest_server(member, &members)) else { return };
+    let Some(version) = wanted(&members, lowest_server(member, &members).await) else { return };
     match members.cluster_version {
         None => {
             log::info!("setting up initial cluster version using v3 API", "cluster-version" = version.short())
@@ -121,7 +141,10 @@ fn shown(version: Option<Version>) -> String {
 async fn finish_downgrade(member: &Member) {
     let members = member.store.members();
     let target = Version::parse(&members.downgrade.target_version);
-    if !member.leadership.leads() || !members.downgrade.enabled || target != lowest_server(member, &members) {
+    if !member.leadership.leads() || !members.downgrade.enabled {
+        return;
+    }
+    if target != lowest_server(member, &members).await {
         return;
     }
     log::info!(
