@@ -40,7 +40,11 @@ impl Backend {
         let size = view.committed.size().into();
         Ok(Backend {
             active,
-            current: Arc::new(Current { view: RwLock::new(Arc::new(view)), size, readers: db.readers() }),
+            current: Arc::new(Current {
+                view: RwLock::new(Arc::new(view)),
+                size,
+                readers: Mutex::new(db.readers()),
+            }),
             db: Arc::new(Mutex::new(db)),
             vacuum,
         })
@@ -111,6 +115,20 @@ impl Backend {
             committer.commit_sealed()?;
         }
         Ok(())
+    }
+
+    /// Puts another file in the place of this one, which is left as it is: what is pending is dropped, committers and
+    /// readers made before go on with the new file, and transactions that are open keep what they see.
+    pub fn replace(&mut self, other: Backend) {
+        // No commit is running while the file is held.
+        let mut db = self.db.lock();
+        let view = other.current.view.read().clone();
+        self.current.size.store(other.size(), Release);
+        *self.current.readers.lock() = other.current.readers.lock().clone();
+        self.active = view.active.clone();
+        *self.current.view.write() = view;
+        self.vacuum = other.vacuum.clone();
+        std::mem::swap(&mut *db, &mut *other.db.lock());
     }
 
     /// A source of read transactions.
@@ -207,6 +225,32 @@ impl Committer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readers_and_committers_go_on_with_a_file_put_in_the_place_of_theirs() {
+        let disk = Arc::new(disk::MemDisk::new(0));
+        let open = |path| Backend::open(disk.clone(), Path::new(path), Options::default()).unwrap();
+        let value = |tx: &ReadTx| tx.get(Bucket::Key, b"1").unwrap();
+        let (mut backend, mut other) = (open("/db"), open("/other"));
+        backend.put(Bucket::Key, Bytes::from_static(b"1"), Bytes::from_static(b"old"));
+        backend.commit().unwrap();
+        backend.put(Bucket::Meta, Bytes::from_static(b"m"), Bytes::from_static(b"lost"));
+        assert!(backend.seal());
+        other.put(Bucket::Key, Bytes::from_static(b"1"), Bytes::from_static(b"new"));
+        other.commit().unwrap();
+        let (reader, committer) = (backend.reader(), backend.committer());
+        let before = reader.read();
+        backend.replace(other);
+        assert_eq!((value(&before).unwrap(), value(&reader.read()).unwrap()), ("old".into(), "new".into()));
+        assert!(!committer.commit_sealed().unwrap(), "what waited for the old file is dropped");
+        backend.put(Bucket::Key, Bytes::from_static(b"1"), Bytes::from_static(b"newer"));
+        assert!(backend.seal() && committer.commit_sealed().unwrap());
+        assert_eq!(value(&reader.read()).unwrap(), "newer");
+        assert!(backend.get(Bucket::Meta, b"m").unwrap().is_none() && backend.check().is_empty());
+        drop((backend, reader, committer));
+        assert_eq!(value(&open("/other").read()).unwrap(), "newer");
+        assert_eq!(value(&before).unwrap(), "old");
+    }
 
     #[test]
     fn a_layer_sealed_during_a_commit_without_one_is_kept_for_the_next() {

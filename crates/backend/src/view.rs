@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Acquire};
 
 use bytes::Bytes;
 use disk::Disk;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::bolt::{self, Readers, Snapshot, SnapshotSource};
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub(crate) struct Current {
     pub(crate) view: RwLock<Arc<View>>,
     /// Size of its committed file, for those who want nothing else.
     pub(crate) size: AtomicU64,
-    pub(crate) readers: Readers,
+    pub(crate) readers: Mutex<Readers>,
 }
 
 /// Changes taken from the layers at once. Bounds how long the writer waits for a reader.
@@ -54,7 +54,7 @@ impl Reader {
 
     /// How many committed states are being looked at, the newest one included.
     pub fn pinned(&self) -> usize {
-        self.current.readers.pinned().len()
+        self.current.readers.lock().pinned().len()
     }
 }
 

@@ -65,6 +65,22 @@ impl Kv {
         crate::restore::open(backend)
     }
 
+    /// Puts a later state of the same history in the place of this one, together with its `backend`. Readers made before
+    /// go on with it: what they look at may be of both states, and says the same in both unless it is compacted.
+    pub fn replace(&mut self, other: Kv, backend: &mut Backend, others: Backend) {
+        let (shared, new) = (&self.shared, &other.shared);
+        // First, so that no reader takes for missing what is compacted in the new state.
+        shared.compacted.fetch_max(new.compacted(), Ordering::AcqRel);
+        backend.replace(others);
+        std::mem::swap(&mut *shared.index.write(), &mut *new.index.write());
+        std::mem::swap(&mut *shared.hashes.lock(), &mut *new.hashes.lock());
+        shared.finished.store(new.finished(), Ordering::Release);
+        shared.current.store(new.current(), Ordering::Release);
+        self.compactions = other.compactions;
+        self.scheduled_mark = other.scheduled_mark;
+        self.finished_mark = other.finished_mark;
+    }
+
     /// The newest revision; 1 for an empty store.
     pub fn current_revision(&self) -> i64 {
         self.shared.current()

@@ -1,11 +1,13 @@
 //! When to take a disk snapshot, and how much of the log to keep behind it.
 
-use raft::Index;
+use raft::{Index, MemberId};
 
 use crate::Config;
 
 /// The log in memory is shortened in steps of so many entries.
 const MEMORY_STEP: u64 = 100;
+/// Ticks for which a member that got a snapshot may need what was appended while it was on its way.
+const HELD_TICKS: u64 = 300;
 
 /// One snapshot at a time: asked for, then saved.
 #[derive(Debug)]
@@ -16,6 +18,8 @@ pub(crate) struct Compaction {
     snapshot_index: Index,
     running: bool,
     forced: bool,
+    /// Members that a snapshot is on its way to, or was until not long ago, with the tick at which they count no more.
+    held: Vec<(MemberId, u64)>,
 }
 
 impl Compaction {
@@ -26,6 +30,7 @@ impl Compaction {
             snapshot_index: config.snapshot_index,
             running: false,
             forced: false,
+            held: Vec::new(),
         }
     }
 
@@ -53,16 +58,37 @@ impl Compaction {
         Some(applied)
     }
 
+    /// A snapshot is sent to `peer`: what it lacks after that must still be there when it has arrived.
+    pub(crate) fn hold(&mut self, peer: MemberId) {
+        self.release(peer);
+        self.held.push((peer, u64::MAX));
+    }
+
+    /// It has arrived, or not.
+    pub(crate) fn sent(&mut self, peer: MemberId, ok: bool, now: u64) {
+        self.release(peer);
+        if ok {
+            self.held.push((peer, now + HELD_TICKS));
+        }
+    }
+
+    fn release(&mut self, peer: MemberId) {
+        self.held.retain(|(held, _)| *held != peer);
+    }
+
     /// Up to where the log in memory may be forgotten, whatever is on disk: followers that lag more get the store itself.
-    pub(crate) fn forgettable(&self, first: Index, applied: Index) -> Option<Index> {
+    pub(crate) fn forgettable(&mut self, first: Index, applied: Index, now: u64) -> Option<Index> {
+        self.held.retain(|(_, until)| *until > now);
+        if !self.held.is_empty() {
+            return None;
+        }
         let keep_after = applied.0.saturating_sub(self.catch_up_entries);
         (keep_after >= first.0 + MEMORY_STEP).then_some(Index(keep_after))
     }
 
-    /// A snapshot is on disk. Returns the index up to which the log may be forgotten.
-    pub(crate) fn saved(&mut self, index: Index) -> Index {
+    /// A snapshot is on disk.
+    pub(crate) fn saved(&mut self, index: Index) {
         self.running = false;
         self.snapshot_index = self.snapshot_index.max(index);
-        Index(index.0.saturating_sub(self.catch_up_entries))
     }
 }

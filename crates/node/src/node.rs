@@ -86,14 +86,14 @@ impl Node {
                 self.pass_on_applied();
             }
             Input::ConfChangeApplied { index, change } => self.conf_change_applied(index, change.as_ref()),
-            Input::SnapshotSaved { index } => {
-                let keep_after = self.compaction.saved(index);
-                self.raft.compact(keep_after);
-            }
+            Input::SnapshotSaved { index } => self.compaction.saved(index),
             Input::ForceSnapshot => self.compaction.force(),
             Input::TransferLeader { to } => self.raft.transfer_leader(to),
             Input::Unreachable { peer } => self.raft.report_unreachable(peer),
-            Input::SnapshotSent { peer, ok } => self.raft.report_snapshot(peer, ok),
+            Input::SnapshotSent { peer, ok } => {
+                self.compaction.sent(peer, ok, self.now);
+                self.raft.report_snapshot(peer, ok);
+            }
             Input::Stop => {
                 self.stopping = true;
                 self.raft.flush_commit();
@@ -128,6 +128,7 @@ impl Node {
             .extend(ready.apply.iter().filter(|entry| entry.changes_members()).map(|entry| entry.index));
         let (send_snapshot, mut send): (Vec<_>, Vec<_>) =
             ready.messages.into_iter().partition(|m| m.kind == MessageKind::Snap);
+        send_snapshot.iter().for_each(|message| self.compaction.hold(message.to));
         keep_last_ack(&mut send);
         let mut persist = ready.persist;
         if let Some(persist) = &mut persist {
@@ -212,7 +213,8 @@ impl Node {
     fn pass_on_applied(&mut self) {
         let barrier = self.conf_changes.front().map_or(Index(u64::MAX), |index| index.prev());
         self.raft.applied(self.applied.min(barrier));
-        if let Some(index) = self.compaction.forgettable(self.raft.first_index(), self.raft.applied_index()) {
+        let (first, applied) = (self.raft.first_index(), self.raft.applied_index());
+        if let Some(index) = self.compaction.forgettable(first, applied, self.now) {
             self.raft.compact(index);
         }
         self.elect_if_alone();

@@ -127,10 +127,15 @@ const LOCK_RETRY: Duration = Duration::from_millis(100);
 /// After this long, the log says what the start waits for.
 const LOCK_NOTICE: Duration = Duration::from_secs(10);
 
+/// How the database is opened.
+pub(crate) fn backend_options(config: &Config) -> backend::Options {
+    backend::Options { unsafe_no_sync: config.unsafe_no_fsync, ..backend::Options::default() }
+}
+
 /// Waits, as etcd does, while another process holds the file.
 fn open_backend(disk: &Arc<dyn Disk>, config: &Config) -> Result<Backend, Error> {
     let path = config.db_path();
-    let options = backend::Options { unsafe_no_sync: config.unsafe_no_fsync, ..backend::Options::default() };
+    let options = backend_options(config);
     let (start, mut noticed) = (Instant::now(), false);
     loop {
         match Backend::open(disk.clone(), &path, options.clone()) {

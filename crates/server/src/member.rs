@@ -19,6 +19,7 @@ use crate::applied::{Applied, Leadership};
 use crate::config::Config;
 use crate::notices::hex;
 use crate::peer::client::Dialer;
+use crate::peer::Peers;
 use crate::rpc::error::{self, Status};
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
@@ -95,6 +96,8 @@ pub struct Member {
     pub cluster_id: u64,
     /// The version announced, "3.7.1" unless another one is emulated.
     pub version: &'static str,
+    /// The other members.
+    pub peers: Peers,
     /// The raft thread.
     pub raft: Sender<raft::Job>,
     /// The apply thread.

@@ -20,6 +20,8 @@ use crate::log;
 use crate::member::{Member, ReadRounds};
 use crate::notices::{self, hex};
 use crate::peer::client::Dialer;
+use crate::peer::identity::Identity;
+use crate::peer::{Links, Peers, snapshot};
 use crate::task;
 use crate::thread::mailbox::{Sender, mailbox};
 use crate::thread::{apply, commit, raft, wal};
@@ -45,6 +47,7 @@ pub struct Running {
     pub client_addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     door: Door,
+    peer_door: Door,
     pending: Option<Listeners>,
     threads: Threads,
     removed: Arc<tokio::sync::Notify>,
@@ -85,20 +88,33 @@ impl Running {
         let removed = Arc::new(tokio::sync::Notify::new());
         let loops = std::thread::available_parallelism().map_or(1, usize::from);
         let waiters = Arc::new(Waiters::new(loops));
-        let (member, threads) = assemble(config, disk, booted, waiters.clone(), stopping.clone(), &removed)?;
         let limits = Limits {
             streams_max: Some(config.max_concurrent_streams).filter(|n| *n != u32::MAX),
             keepalive_interval: config.grpc_keepalive_interval,
             keepalive_timeout: config.grpc_keepalive_timeout,
             ping_interval_min: config.grpc_keepalive_min_time,
         };
+        // A loop of its own: neither clients nor the disk hold up what members tell each other.
+        let peer_door = Door::start("peer", 1, limits, stopping.clone(), |_| ())?;
+        let runtime = peer_door.runtime().clone();
+        let (member, threads) =
+            assemble(config, disk, booted, (waiters.clone(), runtime), stopping.clone(), &removed)?;
         let hub = member.hub.clone();
-        let door = Door::start(loops, limits, stopping, move |at| {
+        let door = Door::start("front", loops, limits, stopping, move |at| {
             tokio::spawn(hub.clone().deliver(at));
             waiters::enter_loop(at);
             tokio::spawn(waiters.clone().deliver(at));
         })?;
-        Ok(Running { member, client_addresses, stop, door, pending: Some(listeners), threads, removed })
+        Ok(Running {
+            member,
+            client_addresses,
+            stop,
+            door,
+            peer_door,
+            pending: Some(listeners),
+            threads,
+            removed,
+        })
     }
 
     /// Opens the doors for peers and metrics, publishes this member, then opens the doors for clients.
@@ -111,7 +127,7 @@ impl Running {
         for listener in listeners.peers {
             log::info!("serving peer traffic", "address" = address(&listener));
             log::info!("cmux::serve", "address" = address(&listener));
-            self.door.open(listener, peer::service(member.clone()))?;
+            self.peer_door.open(listener, peer::service(member.clone()))?;
         }
         for listener in listeners.metrics {
             log::info!("serving metrics", "address" = address(&listener));
@@ -176,6 +192,8 @@ impl Running {
         self.stop.send_replace(true);
         // What is under way may still be answered while the doors close.
         self.door.join();
+        self.member.peers.stop();
+        self.peer_door.join();
         self.member.waiters.close();
         for url in peers {
             log::info!("stopped serving peer traffic", "address" = url.host.as_str());
@@ -283,7 +301,7 @@ fn assemble(
     config: &Arc<Config>,
     disk: Arc<dyn Disk>,
     booted: Booted,
-    waiters: Arc<Waiters>,
+    (waiters, runtime): (Arc<Waiters>, tokio::runtime::Handle),
     stop: watch::Receiver<bool>,
     removed: &Arc<tokio::sync::Notify>,
 ) -> Result<(Arc<Member>, Threads), StartError> {
@@ -301,7 +319,28 @@ fn assemble(
     let (wal_to, wal_jobs) = mailbox();
     let (apply_to, apply_jobs) = mailbox();
     let (commit_to, commit_jobs) = mailbox();
+    let told_removed = || {
+        let removed = removed.clone();
+        move || removed.notify_one()
+    };
+    let links = Links {
+        identity: Identity {
+            id: ::raft::MemberId(booted.member_id),
+            cluster_id: booted.cluster_id,
+            version: bootstrap::announced_version(config),
+            urls: config.advertise_peer_urls.iter().map(ToString::to_string).collect(),
+        },
+        dialer: Dialer::new(config),
+        files: snapshot::Files { disk: disk.clone(), dir: config.snap_path() },
+        raft: raft_to.clone(),
+        apply: apply_to.clone(),
+        store: reader.clone(),
+        runtime,
+        removed: Box::new(told_removed()),
+    };
+    let peers = Peers::start(links, booted.store.members());
     let member = Arc::new(Member {
+        peers: peers.clone(),
         id: booted.member_id,
         cluster_id: booted.cluster_id,
         version: bootstrap::announced_version(config),
@@ -333,10 +372,14 @@ fn assemble(
         hub,
         leases,
         tokens: member.tokens.clone(),
-        removed: {
-            let removed = removed.clone();
-            Box::new(move || removed.notify_one())
+        peers: peers.clone(),
+        files: apply::Files {
+            disk: disk.clone(),
+            dir: config.snap_path(),
+            db: config.db_path(),
+            options: bootstrap::backend_options(config),
         },
+        removed: Box::new(told_removed()),
         batch_limit: config.commit_ops_max(),
         warn_after: config.warning_apply_duration,
         compaction: (config.compaction_batch(), config.compaction_sleep_interval),
@@ -349,7 +392,7 @@ fn assemble(
         wal_dir: config.wal_path(),
         snap_dir: config.snap_path(),
         raft: raft_to.clone(),
-        outbox: Box::new(raft::NoPeers(raft_to.clone())),
+        outbox: Box::new(peers.clone()),
         keep: wal::Keep {
             wals: usize::try_from(config.max_wals).unwrap_or(usize::MAX),
             snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
@@ -377,7 +420,7 @@ fn assemble(
         store: apply.clone(),
         apply: apply_to.clone(),
         waiters,
-        outbox: Box::new(raft::NoPeers(raft_to.clone())),
+        outbox: Box::new(peers),
         leadership: member.leadership.clone(),
     };
     if has_v2_requests {

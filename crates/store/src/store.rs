@@ -89,6 +89,29 @@ impl Store {
         })
     }
 
+    /// Puts the state in `backend`, a leader's as of the entry `index`, in the place of this one, and commits. Readers
+    /// made before see it from now on.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and then nothing has changed.
+    pub fn restore(&mut self, backend: Backend, index: u64, term: u64) -> Result<(), Error> {
+        let opened = Store::open(backend, self.options.clone())?;
+        let Store { backend, kv, shared, auth, members, alarms, key_leases, position, written, .. } = opened;
+        self.kv.replace(kv, &mut self.backend, backend);
+        self.key_leases = key_leases;
+        std::mem::swap(&mut *self.shared.leases.lock(), &mut *shared.leases.lock());
+        (self.auth, self.members, self.alarms) = (auth, members, alarms);
+        self.publish_auth();
+        self.publish_members();
+        self.publish_alarms();
+        *self.shared.storage_version.lock() = *shared.storage_version.lock();
+        let done = shared.compaction_done.load(Ordering::Acquire);
+        self.shared.compaction_done.store(done, Ordering::Release);
+        (self.position, self.written, self.conf_state, self.is_seeded) = (position, written, None, false);
+        self.advance(index, term);
+        self.commit()
+    }
+
     /// Raft index up to which the file (with what is pending) includes all entries.
     #[must_use]
     pub fn consistent_index(&self) -> u64 {

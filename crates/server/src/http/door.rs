@@ -60,6 +60,7 @@ pub struct Limits {
 }
 
 struct Loop {
+    runtime: tokio::runtime::Handle,
     sockets: mpsc::Sender<(TcpStream, SocketAddr, Service)>,
     connections: Arc<AtomicUsize>,
 }
@@ -72,8 +73,10 @@ pub struct Door {
 }
 
 impl Door {
-    /// Starts `count` front loops. `enter` runs first on each loop's thread, inside its runtime.
+    /// Starts `count` front loops, whose threads are called `name`. `enter` runs first on each loop's thread, inside its
+    /// runtime.
     pub fn start(
+        name: &str,
         count: usize,
         limits: Limits,
         stop: watch::Receiver<bool>,
@@ -84,18 +87,24 @@ impl Door {
         for at in 0..count.max(1) {
             let (sockets, arriving) = mpsc::channel(HANDOVER_MAX);
             let connections = Arc::new(AtomicUsize::new(0));
-            loops.push(Loop { sockets, connections: connections.clone() });
-            let (stop, enter) = (stop.clone(), enter.clone());
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            loops.push(Loop { runtime: runtime.handle().clone(), sockets, connections: connections.clone() });
+            let (stop, enter) = (stop.clone(), enter.clone());
             let run = move || {
                 runtime.block_on(async move {
                     enter(at);
                     serve_loop(arriving, connections, limits, stop).await;
                 });
             };
-            threads.push(std::thread::Builder::new().name(format!("front-{at}")).spawn(run)?);
+            threads.push(std::thread::Builder::new().name(format!("{name}-{at}")).spawn(run)?);
         }
         Ok(Door { loops: Arc::new(loops), threads, stop })
+    }
+
+    /// Where tasks run beside the connections of the first loop.
+    pub fn runtime(&self) -> &tokio::runtime::Handle {
+        // There is always one.
+        &self.loops[0].runtime
     }
 
     /// Accepts on `listener` from now on. Must be called inside a runtime.

@@ -63,7 +63,11 @@ impl Dialer {
 
     /// Sends one request to the member at `url` and answers with the head of the response; the body is still to come.
     /// The connection ends with the body.
-    pub async fn send(&self, url: &str, mut request: Request<Body>) -> Result<Response<Incoming>, Error> {
+    pub async fn send<B>(&self, url: &str, mut request: Request<B>) -> Result<Response<Incoming>, Error>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Send + 'static,
+    {
         let (connection, host) = self.connect(url).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await?;
         tokio::spawn(async move {

@@ -117,6 +117,8 @@ pub enum Body {
     Unary(Unary),
     /// Messages as they come, then the trailers.
     Stream(Box<Stream>),
+    /// What goes to a peer, until the connection breaks.
+    Endless(Box<crate::peer::lane::Stream>),
 }
 
 /// State of a [`Body::Unary`].
@@ -269,6 +271,7 @@ impl http_body::Body for Body {
                 None => None,
             }),
             Body::Stream(stream) => stream.poll(cx).map(|frame| frame.map(Ok)),
+            Body::Endless(stream) => Pin::new(&mut **stream).poll_frame(cx),
         }
     }
 

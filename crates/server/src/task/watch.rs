@@ -131,6 +131,12 @@ impl Hub {
         }
     }
 
+    /// The store was replaced by a state as of `revision`: watchers read back what they have not seen.
+    pub fn restored(&self, revision: i64) {
+        self.shared.missed.fetch_max(revision, Ordering::AcqRel);
+        self.tell(Job::Notify(Vec::new()));
+    }
+
     /// A new stream.
     pub fn open(&self) -> WatchStream {
         self.shared.open.fetch_add(1, Ordering::SeqCst);

@@ -4,8 +4,12 @@
 //! raft thread executes the few entries itself rather than wake it. One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
 //! index. Maintenance is bounded steps between rounds.
 
+mod snapshot;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub use snapshot::Files;
 
 use ::raft::{Entry, EntryKind, Index, SoftState, Term};
 use mvcc::EventBatch;
@@ -19,6 +23,7 @@ use super::mailbox::{Receiver, Sender};
 use super::{commit, raft, wal};
 use crate::applied::Applied;
 use crate::log;
+use crate::peer::Peers;
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
 use crate::tokens::Tokens;
@@ -42,6 +47,8 @@ pub enum Job {
     Leadership(SoftState),
     /// The store is to be replaced by this snapshot.
     Restore(::raft::Snapshot),
+    /// A member lags too far: it wants the store itself.
+    SendSnapshot(::raft::Message),
     /// A disk snapshot is wanted.
     SnapshotDue,
     /// The batch interval is over: hand the write buffer to the commit thread.
@@ -76,6 +83,10 @@ pub struct Apply {
     pub leases: Leases,
     /// Simple tokens.
     pub tokens: Arc<Tokens>,
+    /// The other members.
+    pub peers: Peers,
+    /// The database.
+    pub files: Files,
     /// Called when this member was removed from the cluster.
     pub removed: Box<dyn Fn() + Send>,
     /// Operations after which the write buffer is handed over without waiting for the interval.
@@ -251,9 +262,8 @@ impl Apply {
     fn other(&mut self, job: Job) {
         match job {
             Job::Leadership(soft) => self.leadership(soft),
-            Job::Restore(_) => {
-                super::fatal("received a snapshot", &"this member does not take snapshots from peers yet");
-            }
+            Job::Restore(snapshot) => self.restore(&snapshot),
+            Job::SendSnapshot(message) => self.send_snapshot(message),
             Job::SnapshotDue => self.begin_snapshot(),
             Job::CommitTick => {
                 self.state.armed = false;
@@ -277,14 +287,7 @@ impl Apply {
 
     fn begin_snapshot(&mut self) {
         if self.state.snapshot.is_none() {
-            let snapshot = ::raft::Snapshot {
-                index: self.state.index,
-                term: self.state.term,
-                // Raft's own may be behind: it hears of a change after it was applied here.
-                conf_state: crate::bootstrap::conf_state(&self.store),
-                data: self.store.snapshot_data(),
-            };
-            self.state.snapshot = Some(Waiting { snapshot, sealed: None });
+            self.state.snapshot = Some(Waiting { snapshot: self.snapshot(), sealed: None });
         }
     }
 
@@ -390,6 +393,9 @@ impl Apply {
             .push(raft::Job::Input(Input::ConfChangeApplied { index: entry.index, change: effective }));
         if outcome.removed_self && !outcome.is_replay {
             (self.removed)();
+        }
+        if outcome.change.is_some() {
+            self.peers.set_members(self.store.members());
         }
         if let Some(store::MemberChange::Added(member)) = outcome.change.filter(|_| !outcome.is_replay) {
             log::info!(

@@ -49,21 +49,6 @@ pub trait Outbox: Send {
     fn send_snapshot(&mut self, message: Message);
 }
 
-/// A single member's outbox: there is nobody to send to.
-pub struct NoPeers(pub Sender<Job>);
-
-impl Outbox for NoPeers {
-    fn send(&mut self, messages: Vec<Message>) {
-        for message in messages {
-            let _ = self.0.push(Job::Input(Input::Unreachable { peer: message.to }));
-        }
-    }
-
-    fn send_snapshot(&mut self, message: Message) {
-        let _ = self.0.push(Job::Input(Input::SnapshotSent { peer: message.to, ok: false }));
-    }
-}
-
 /// Everything the raft thread hands work to.
 pub struct Raft {
     /// The brain.

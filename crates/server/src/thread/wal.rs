@@ -164,6 +164,10 @@ impl Log {
         if let Err(error) = self.wal.release(record.index) {
             super::fatal("failed to release Raft WAL", &error);
         }
+        if let Err(error) = wal::snap::remove_received_below(self.disk.as_ref(), &self.snap_dir, record.index)
+        {
+            log::warning!("failed to remove old databases of snapshots", "error" = error.to_string());
+        }
         let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index: record.index }));
         self.purge();
     }
