@@ -16,10 +16,17 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Cluster {
+        Cluster::keeping(5000)
+    }
+
+    /// Nodes that keep so many entries for those who lag.
+    fn keeping(catch_up_entries: u64) -> Cluster {
         let conf_state = ConfState { voters: (1..=3).map(MemberId).collect(), ..ConfState::default() };
         let restored = Restored { conf_state, ..Restored::default() };
-        let node =
-            |id| Node::new(Config::new(MemberId(id), id), restored.clone()).expect("an empty log fits");
+        let node = |id| {
+            let config = Config { catch_up_entries, ..Config::new(MemberId(id), id) };
+            Node::new(config, restored.clone()).expect("an empty log fits")
+        };
         Cluster {
             nodes: (1..=3).map(|id| (id, node(id))).collect(),
             network: VecDeque::new(),
@@ -195,4 +202,33 @@ fn a_leader_tells_how_far_the_others_are() {
     let matched: Vec<(u64, u64)> = peers.iter().map(|peer| (peer.id.0, peer.matched.0)).collect();
     assert_eq!(matched, [(1, 2), (2, 2), (3, 1)]);
     assert!(cluster.nodes[&2].status().peers.is_empty(), "only a leader knows");
+}
+
+#[test]
+fn the_log_is_kept_while_a_snapshot_is_on_its_way_and_somewhat_longer() {
+    let mut cluster = Cluster::keeping(10);
+    cluster.elect(1);
+    let propose = |cluster: &mut Cluster, count: u64| {
+        for id in 0..count {
+            cluster.feed(1, [proposal(id)]);
+            cluster.settle();
+        }
+        cluster.nodes[&1].status().first_index
+    };
+    let snapshots = |cluster: &Cluster| {
+        let outputs = cluster.out.get(&1).into_iter().flatten();
+        outputs.flat_map(|output| &output.send_snapshot).filter(|message| message.to == MemberId(3)).count()
+    };
+    cluster.silent = Some(3);
+    assert!(propose(&mut cluster, 300) > Index(100));
+    cluster.silent = None;
+    cluster.tick(1, 2);
+    assert_eq!(snapshots(&cluster), 1);
+    let first = cluster.nodes[&1].status().first_index;
+    cluster.silent = Some(3);
+    assert_eq!(propose(&mut cluster, 300), first, "on its way");
+    cluster.feed(1, [Input::SnapshotSent { peer: MemberId(3), ok: true }]);
+    assert_eq!(propose(&mut cluster, 300), first, "just arrived");
+    cluster.tick(1, 300);
+    assert!(propose(&mut cluster, 1) > first, "long ago");
 }

@@ -109,6 +109,48 @@ fn after_a_crash_at_any_disk_operation_replay_leads_to_the_same_member() {
 }
 
 #[test]
+fn a_leaders_state_in_the_place_of_an_older_one_makes_the_same_member_for_all_who_read_it() {
+    for seed in 0..cases(25) {
+        let mut random = Random(2000 + seed);
+        let log = random_log(&mut random, 120);
+        let (known, sent) = (random.below(100) as usize, 100);
+        let (mut leader, mut follower) = (Machine::new(options()), Machine::new(options()));
+        log[..sent].iter().for_each(|logged| drop(apply(&mut leader, logged, false)));
+        log[..known].iter().for_each(|logged| drop(apply(&mut follower, logged, false)));
+        follower.store().seal();
+        let (reader, committer) = (follower.store().reader(), follower.store().committer());
+
+        leader.store().commit().unwrap();
+        let index = leader.store().consistent_index();
+        let backend = support::copy(leader.store(), &follower.disk);
+        let term = leader.term;
+        follower.store().restore(backend, index, term).unwrap();
+        assert_eq!(contents(leader.store()), contents(follower.store()), "seed {seed}");
+        assert_eq!(visible(leader.store()), visible(follower.store()), "seed {seed}");
+        assert_eq!(reader.applied_index(), index);
+        assert!(
+            !committer.commit_sealed().unwrap(),
+            "seed {seed}: nothing of the old state is left to commit"
+        );
+
+        follower.log = leader.log.clone();
+        for logged in &log[sent..] {
+            apply(&mut leader, logged, false);
+            apply(&mut follower, logged, false);
+        }
+        finish_compactions(&mut leader);
+        finish_compactions(&mut follower);
+        assert_eq!(reader.revision(), leader.store().revision());
+        assert_eq!(contents(leader.store()), contents(follower.store()), "seed {seed}");
+        follower.store().commit().unwrap();
+        follower.reopen();
+        finish_compactions(&mut follower);
+        assert_eq!(contents(leader.store()), contents(follower.store()), "seed {seed}, after a restart");
+        assert_eq!(visible(leader.store()), visible(follower.store()), "seed {seed}, after a restart");
+    }
+}
+
+#[test]
 fn the_consistent_index_is_durable_exactly_with_its_data() {
     let mut machine = Machine::new(options());
     let mut random = Random(7);

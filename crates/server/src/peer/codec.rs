@@ -135,15 +135,15 @@ impl Pieces {
 /// index and term are the same, and so is all before them: the ends tell whether two runs of entries are equal.
 #[derive(Default, Debug)]
 pub struct LastEntries {
-    first: Index,
-    last: (Index, Term),
+    ends: Option<(Index, Index, Term)>,
     bytes: Bytes,
 }
 
 impl LastEntries {
     fn encoded(&mut self, entries: &[Entry]) -> Bytes {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Bytes::new() };
-        if (self.first, self.last) != (first.index, (last.index, last.term)) {
+        let ends = Some((first.index, last.index, last.term));
+        if self.ends != ends {
             let heads: Vec<_> = entries.iter().map(codec::entry_head).collect();
             let len = |(head, entry): (&codec::Short, &Entry)| 8 + head.bytes().len() + entry.data.len();
             let mut out = BytesMut::with_capacity(heads.iter().zip(entries).map(len).sum());
@@ -152,8 +152,7 @@ impl LastEntries {
                 out.put_slice(head.bytes());
                 out.put_slice(&entry.data);
             }
-            self.first = first.index;
-            self.last = (last.index, last.term);
+            self.ends = ends;
             self.bytes = out.freeze();
         }
         self.bytes.clone()
@@ -181,7 +180,7 @@ impl Encoder {
                 out.number(message.entries.len() as u64);
                 out.add(&last.encoded(&message.entries));
                 out.number(message.commit.0);
-                self.position.index.0 += message.entries.len() as u64;
+                self.position.index.0 = message.index.0.wrapping_add(message.entries.len() as u64);
                 return;
             }
             out.byte(WHOLE);

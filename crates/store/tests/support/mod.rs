@@ -31,6 +31,22 @@ pub fn open(disk: &MemDisk, options: &Options) -> Result<Store, store::Error> {
     Store::open(Backend::open(disk, path, small)?, options.clone())
 }
 
+/// The committed state of `store` as the file of another disk, in the place of the one there.
+pub fn copy(store: &Store, disk: &MemDisk) -> Backend {
+    use disk::Disk;
+    let source = store.backend().read().copy();
+    let mut bytes = vec![0; source.len() as usize];
+    assert_eq!(source.read_at(&mut bytes, 0).unwrap(), bytes.len());
+    let (received, path) = (Path::new("/data/received"), Path::new("/data/db"));
+    let file = disk.open(received, disk::Open::create_new(0o600)).unwrap();
+    file.write_at(&bytes, 0).unwrap();
+    file.sync().unwrap();
+    disk.rename(received, path).unwrap();
+    disk.sync_dir(Path::new("/data")).unwrap();
+    let small = backend::Options { growth_bytes: 64 << 10, map_min_bytes: 1 << 20, ..Default::default() };
+    Backend::open(Arc::new(disk.clone()), path, small).unwrap()
+}
+
 /// A member: a store, its disk and the log that led to it.
 pub struct Machine {
     pub disk: MemDisk,

@@ -1,0 +1,110 @@
+//! Several members as real processes: elections, replication, members that fall behind, and Go etcd among them.
+mod harness;
+
+use harness::cluster::Cluster;
+use harness::{balsa, reference};
+
+/// A log so short that who was away gets a snapshot.
+const SHORT_LOG: [&str; 2] = ["--snapshot-count=100", "--snapshot-catchup-entries=50"];
+
+#[test]
+fn three_members_agree_and_one_that_was_away_catches_up() {
+    let mut cluster = Cluster::balsa(3, &[]);
+    for at in 0..3 {
+        cluster.ctl(at, &["put", &format!("by-{at}"), "x"]);
+    }
+    let before = cluster.wait_equal();
+    let follower = cluster.follower();
+    cluster.kill(follower);
+    cluster.put_many(cluster.leader(), "more", 200);
+    cluster.restart(follower);
+    assert_eq!(cluster.wait_equal(), before + 200);
+    assert!(
+        cluster.ctl(follower, &["get", "more/7"]).contains("value"),
+        "a linearizable read at the follower"
+    );
+    assert!(!cluster.log(follower).contains("applied snapshot"));
+}
+
+#[test]
+fn the_others_elect_another_leader_when_theirs_is_killed() {
+    let mut cluster = Cluster::balsa(3, &[]);
+    cluster.ctl(0, &["put", "a", "1"]);
+    let first = cluster.leader();
+    cluster.kill(first);
+    let second = cluster.leader();
+    assert_ne!(first, second);
+    cluster.ctl(second, &["put", "a", "2"]);
+    cluster.restart(first);
+    cluster.wait_equal();
+    assert!(cluster.ctl(first, &["get", "a"]).contains('2'));
+    (0..3).for_each(|at| drop(cluster.stop(at)));
+    (0..3).for_each(|at| cluster.spawn(at));
+    (0..3).for_each(|at| cluster.wait(at));
+    assert!(cluster.ctl(first, &["get", "a"]).contains('2'), "after a restart of all");
+}
+
+#[test]
+fn a_member_away_for_too_long_gets_a_snapshot_and_goes_on_from_it() {
+    let mut cluster = Cluster::balsa(3, &SHORT_LOG);
+    cluster.ctl(0, &["put", "a", "1"]);
+    let follower = cluster.follower();
+    cluster.kill(follower);
+    let leader = cluster.leader();
+    cluster.put_many(leader, "k", 500);
+    cluster.ctl(leader, &["compaction", "300"]);
+    cluster.restart(follower);
+    cluster.wait_equal();
+    assert!(cluster.log(follower).contains("applied snapshot"), "{}", cluster.log(follower));
+    assert!(cluster.log(leader).contains("sent database snapshot"));
+    assert!(cluster.ctl(follower, &["get", "k/499"]).contains("value"));
+    cluster.put_many(follower, "l", 200);
+    cluster.wait_equal();
+    cluster.kill(follower);
+    cluster.restart(follower);
+    cluster.wait_equal();
+}
+
+#[test]
+fn snapshots_and_entries_pass_between_members_of_balsa_and_of_go_etcd() {
+    let (ours, theirs) = (balsa(), reference().etcd.clone());
+    let mut cluster = Cluster::of(&[&theirs, &ours, &ours], &["--snapshot-count=100"]);
+    for node in &mut cluster.nodes[1..] {
+        node.flags.push("--snapshot-catchup-entries=50".into());
+        node.flags.extend(reference().emulation());
+    }
+    (0..3).for_each(|at| cluster.spawn(at));
+    (0..3).for_each(|at| cluster.wait(at));
+    for at in 0..3 {
+        cluster.ctl(at, &["put", &format!("by-{at}"), "x"]);
+    }
+    cluster.wait_equal();
+
+    // A leader of ours, and theirs away for long.
+    cluster.kill(0);
+    let leader = cluster.leader();
+    cluster.put_many(leader, "k", 500);
+    cluster.restart(0);
+    cluster.wait_equal();
+    assert!(cluster.log(leader).contains("sent database snapshot"), "{}", cluster.log(leader));
+    assert!(cluster.log(0).contains("applied snapshot"), "{}", cluster.log(0));
+
+    // A leader of theirs, and one of ours away for longer than it remembers.
+    let go = member_id(&cluster, 0);
+    cluster.ctl(cluster.leader(), &["move-leader", &go]);
+    assert_eq!(cluster.leader(), 0);
+    cluster.kill(1);
+    cluster.put_many(0, "l", 5500);
+    cluster.restart(1);
+    cluster.wait_equal();
+    assert!(cluster.log(1).contains("applied snapshot"), "{}", cluster.log(1));
+    cluster.put_many(1, "m", 100);
+    cluster.wait_equal();
+}
+
+/// The id of a member as etcdctl shows it.
+fn member_id(cluster: &Cluster, at: usize) -> String {
+    let list = cluster.ctl(at, &["member", "list"]);
+    let own = list.lines().find(|line| line.contains(&format!(" {},", cluster.nodes[at].name)));
+    own.and_then(|line| line.split(',').next()).unwrap_or_else(|| panic!("{list}")).to_owned()
+}

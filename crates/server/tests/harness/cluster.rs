@@ -1,0 +1,206 @@
+//! Several members as real processes, of Balsa or of Go etcd, on one loopback; started, killed and compared.
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{Member, Ports, Printed, balsa, http_get, reference, run};
+
+/// A member, running or not. What it is can be changed while it is not.
+pub struct Node {
+    pub name: String,
+    pub ports: Ports,
+    pub binary: PathBuf,
+    pub flags: Vec<String>,
+    pub data_dir: PathBuf,
+    pub member: Option<Member>,
+}
+
+/// A cluster in a directory of its own; all members are killed when it is dropped.
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
+    pub nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// One member per binary, started together.
+    pub fn start(binaries: &[&Path], flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster::of(binaries, flags);
+        (0..binaries.len()).for_each(|at| cluster.spawn(at));
+        (0..binaries.len()).for_each(|at| cluster.wait(at));
+        cluster
+    }
+
+    /// The same of our own server.
+    pub fn balsa(count: usize, flags: &[&str]) -> Cluster {
+        let binary = balsa();
+        Cluster::start(&vec![binary.as_path(); count], flags)
+    }
+
+    /// None is started yet.
+    pub fn of(binaries: &[&Path], flags: &[&str]) -> Cluster {
+        let dir = tempfile::tempdir().expect("a directory");
+        let node = |(at, binary): (usize, &&Path)| Node {
+            name: format!("m{at}"),
+            ports: Ports::free(),
+            binary: binary.to_path_buf(),
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            data_dir: dir.path().join(format!("m{at}")),
+            member: None,
+        };
+        let nodes = binaries.iter().enumerate().map(node).collect();
+        Cluster { dir, nodes }
+    }
+
+    /// `name=url` of all.
+    pub fn initial(&self) -> String {
+        let pair = |node: &Node| format!("{}=http://127.0.0.1:{}", node.name, node.ports.peer);
+        self.nodes.iter().map(pair).collect::<Vec<_>>().join(",")
+    }
+
+    /// Starts a member without waiting.
+    pub fn spawn(&mut self, at: usize) {
+        let initial = self.initial();
+        let node = &mut self.nodes[at];
+        let log = node.data_dir.with_extension("log");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
+        let url = |port| format!("http://127.0.0.1:{port}");
+        let child = Command::new(&node.binary)
+            .arg("--data-dir")
+            .arg(&node.data_dir)
+            .args(["--name", &node.name, "--initial-cluster", &initial])
+            .args(["--listen-client-urls", &url(node.ports.client)])
+            .args(["--advertise-client-urls", &url(node.ports.client)])
+            .args(["--listen-peer-urls", &url(node.ports.peer)])
+            .args(["--initial-advertise-peer-urls", &url(node.ports.peer)])
+            .args(&node.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|e| panic!("start {}: {e}", node.binary.display()));
+        let (ports, data_dir) = (node.ports, node.data_dir.clone());
+        node.member = Some(Member { child, ports, data_dir, log });
+    }
+
+    /// Waits until a member is healthy.
+    pub fn wait(&mut self, at: usize) {
+        self.nodes[at].member.as_mut().expect("it runs").wait_healthy();
+    }
+
+    /// Starts a member again and waits until it is healthy.
+    pub fn restart(&mut self, at: usize) {
+        self.spawn(at);
+        self.wait(at);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, at: usize) {
+        self.nodes[at].member.take().expect("it runs").kill();
+    }
+
+    /// SIGTERM, then waits for the end.
+    pub fn stop(&mut self, at: usize) -> Option<i32> {
+        self.nodes[at].member.take().expect("it runs").stop()
+    }
+
+    /// Who leads; waits until somebody does.
+    pub fn leader(&self) -> usize {
+        let leads = |node: &Node| {
+            let page = node.member.as_ref().and_then(|_| http_get(node.ports.client, "/metrics"));
+            page.is_some_and(|page| page.contains("\netcd_server_is_leader 1\n"))
+        };
+        let start = Instant::now();
+        loop {
+            if let Some(at) = self.nodes.iter().position(leads) {
+                return at;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "no leader after 30 s\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Somebody who runs and does not lead.
+    pub fn follower(&self) -> usize {
+        let leader = self.leader();
+        let follows = |at: &usize| *at != leader && self.nodes[*at].member.is_some();
+        (0..self.nodes.len()).find(follows).expect("a follower")
+    }
+
+    /// Runs etcdctl against these members.
+    pub fn ctl_of(&self, of: &[usize], args: &[&str]) -> Printed {
+        let endpoints: Vec<String> = of.iter().map(|at| self.nodes[*at].ports.endpoint()).collect();
+        let endpoints = endpoints.join(",");
+        let all: Vec<&str> = ["--endpoints", &endpoints].into_iter().chain(args.iter().copied()).collect();
+        run(&reference().etcdctl, &all, "")
+    }
+
+    /// The same against one, for what must succeed.
+    pub fn ctl(&self, at: usize, args: &[&str]) -> String {
+        let printed = self.ctl_of(&[at], args);
+        assert_eq!(printed.code, Some(0), "{args:?}: {}\n{}", printed.err, self.logs());
+        String::from_utf8_lossy(&printed.out).into_owned()
+    }
+
+    /// Puts `count` keys at a member, some at a time.
+    pub fn put_many(&self, at: usize, prefix: &str, count: usize) {
+        const PARALLEL: usize = 32;
+        let endpoint = self.nodes[at].ports.endpoint();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = etcd_client::Client::connect([endpoint], None).await.expect("a client");
+            let mut tasks = tokio::task::JoinSet::new();
+            for part in 0..PARALLEL {
+                let (mut client, prefix) = (client.clone(), prefix.to_owned());
+                tasks.spawn(async move {
+                    for n in (part..count).step_by(PARALLEL) {
+                        client.put(format!("{prefix}/{n}"), "value", None).await.expect("put");
+                    }
+                });
+            }
+            tasks.join_all().await;
+        });
+    }
+
+    /// Revision and hash of the keys of a member, if it answers.
+    pub fn hash(&self, at: usize) -> Option<(i64, i64)> {
+        let printed = self.ctl_of(&[at], &["endpoint", "hashkv", "-w", "json"]);
+        let parsed: serde_json::Value = serde_json::from_slice(&printed.out).ok()?;
+        let hash = &parsed[0]["HashKV"];
+        Some((hash["header"]["revision"].as_i64()?, hash["hash"].as_i64()?))
+    }
+
+    /// Waits until all that run hold the same, and tells the revision.
+    pub fn wait_equal(&self) -> i64 {
+        let start = Instant::now();
+        loop {
+            let running = (0..self.nodes.len()).filter(|at| self.nodes[*at].member.is_some());
+            let hashes: Vec<_> = running.map(|at| self.hash(at)).collect();
+            if let Some(Some(first)) = hashes.first()
+                && hashes.iter().all(|hash| *hash == Some(*first))
+            {
+                return first.0;
+            }
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "not equal after 30 s: {hashes:?}\n{}",
+                self.logs()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Everything a member has told its log.
+    pub fn log(&self, at: usize) -> String {
+        std::fs::read_to_string(self.nodes[at].data_dir.with_extension("log")).unwrap_or_default()
+    }
+
+    /// The ends of all logs.
+    pub fn logs(&self) -> String {
+        let tail = |at: usize| {
+            let log = self.log(at);
+            let lines: Vec<&str> = log.lines().collect();
+            format!("{}:\n{}", self.nodes[at].name, lines[lines.len().saturating_sub(15)..].join("\n"))
+        };
+        (0..self.nodes.len()).map(tail).collect::<Vec<_>>().join("\n")
+    }
+}
