@@ -238,6 +238,10 @@ impl Listeners {
         );
         let bind_all = |urls| bind_all(urls, config.socket_reuse_port);
         let peers = bind_all(&config.listen_peer_urls)?;
+        for listener in &peers {
+            // Its connections inherit it: a stream to a member that is gone, or does not read, ends as etcd's do.
+            rustix::net::sockopt::set_tcp_user_timeout(listener, PEER_WRITE_TIMEOUT_MS)?;
+        }
         log::info!(
             "configuring client listeners",
             "listen-client-urls" = log::Value::list(&config.listen_client_urls)
@@ -251,6 +255,8 @@ impl Listeners {
     }
 }
 
+/// How long what is sent to a peer may go without being taken.
+const PEER_WRITE_TIMEOUT_MS: u32 = 5000;
 /// Connections that may wait to be accepted, as Go asks for.
 const BACKLOG: u32 = 4096;
 

@@ -1,7 +1,10 @@
 //! Several members as real processes: elections, replication, members that fall behind, and Go etcd among them.
 mod harness;
 
+use std::time::Duration;
+
 use harness::cluster::Cluster;
+use harness::server::eventually;
 use harness::{balsa, reference};
 
 /// A log so short that who was away gets a snapshot.
@@ -66,6 +69,84 @@ fn a_member_away_for_too_long_gets_a_snapshot_and_goes_on_from_it() {
 }
 
 #[test]
+fn a_member_killed_again_and_again_while_it_takes_a_snapshot_in_catches_up_in_the_end() {
+    let mut cluster = Cluster::balsa(3, &SHORT_LOG);
+    cluster.ctl(0, &["put", "a", "1"]);
+    let follower = cluster.follower();
+    cluster.kill(follower);
+    for round in 0..6 {
+        cluster.put_many(cluster.leader(), &format!("k{round}"), 200);
+        cluster.spawn(follower);
+        // From before it is reached to after it has caught up.
+        std::thread::sleep(Duration::from_millis(60 * round));
+        cluster.kill(follower);
+    }
+    cluster.restart(follower);
+    cluster.wait_equal();
+    assert!(cluster.log(follower).contains("receiving database snapshot"), "{}", cluster.log(follower));
+}
+
+#[test]
+fn a_watch_at_a_member_that_gets_a_snapshot_sees_every_event_once() {
+    let mut cluster = Cluster::balsa(3, &SHORT_LOG);
+    let first = cluster.ctl(0, &["put", "k", "0"]);
+    assert!(first.contains("OK"));
+    let (follower, leader) = (cluster.follower(), cluster.leader());
+    let endpoint = cluster.nodes[follower].ports.endpoint();
+    let seen = std::thread::spawn(move || watched(&endpoint, 300));
+    eventually("the watch is there", || {
+        let page = harness::http_get(cluster.nodes[follower].ports.client, "/metrics").unwrap_or_default();
+        page.contains("etcd_debugging_mvcc_watcher_total 1\n")
+    });
+    cluster.signal(follower, "-STOP");
+    // More than the connection holds: the leader gives the stream up, and with it what waits in it.
+    cluster.put_long(leader, "k", 200, 64 << 10);
+    eventually("the stream is lost", || {
+        let log = cluster.log(leader);
+        log.lines().any(|line| {
+            line.contains("lost TCP") && line.contains("\"stream-writer-type\":\"stream MsgApp v2\"")
+        })
+    });
+    cluster.signal(follower, "-CONT");
+    cluster.put_many(leader, "l", 100);
+    let revisions = seen.join().expect("every event");
+    assert!(revisions.windows(2).all(|pair| pair[1] == pair[0] + 1), "{revisions:?}");
+    assert!(cluster.log(follower).contains("applied snapshot"), "{}", cluster.log(follower));
+    cluster.wait_equal();
+}
+
+/// Revisions of the next `count` events.
+fn watched(endpoint: &str, count: usize) -> Vec<i64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut client = etcd_client::Client::connect([endpoint], None).await.expect("a client");
+        let options = etcd_client::WatchOptions::new().with_all_keys();
+        let mut stream = client.watch("", Some(options)).await.expect("a watch");
+        let mut revisions = Vec::new();
+        while revisions.len() < count {
+            let answer = tokio::time::timeout(Duration::from_secs(30), stream.message()).await;
+            let answer = answer.expect("in time").expect("no error").expect("no end");
+            revisions.extend(answer.events().iter().filter_map(|event| Some(event.kv()?.mod_revision())));
+        }
+        revisions
+    })
+}
+
+#[test]
+fn a_member_removed_while_it_was_away_is_told_so_and_ends() {
+    let mut cluster = Cluster::balsa(3, &[]);
+    cluster.ctl(0, &["put", "a", "1"]);
+    let follower = cluster.follower();
+    cluster.kill(follower);
+    let id = member_id(&cluster, follower);
+    cluster.ctl(cluster.leader(), &["member", "remove", &id]);
+    cluster.spawn(follower);
+    assert_eq!(cluster.ended(follower), Some(0));
+    assert!(cluster.log(follower).contains("server has been removed from the cluster"));
+    cluster.ctl(cluster.leader(), &["put", "a", "2"]);
+}
+
+#[test]
 fn snapshots_and_entries_pass_between_members_of_balsa_and_of_go_etcd() {
     let (ours, theirs) = (balsa(), reference().etcd.clone());
     let mut cluster = Cluster::of(&[&theirs, &ours, &ours], &["--snapshot-count=100"]);
@@ -104,7 +185,7 @@ fn snapshots_and_entries_pass_between_members_of_balsa_and_of_go_etcd() {
 
 /// The id of a member as etcdctl shows it.
 fn member_id(cluster: &Cluster, at: usize) -> String {
-    let list = cluster.ctl(at, &["member", "list"]);
+    let list = cluster.ctl(cluster.leader(), &["member", "list"]);
     let own = list.lines().find(|line| line.contains(&format!(" {},", cluster.nodes[at].name)));
     own.and_then(|line| line.split(',').next()).unwrap_or_else(|| panic!("{list}")).to_owned()
 }

@@ -14,7 +14,7 @@ use crate::peer::asked::{self, with_cluster_id};
 use crate::peer::codec::{Kind, MESSAGE_BYTES_MAX};
 use crate::peer::identity::{self, said};
 use crate::peer::lane::Stream;
-use crate::peer::snapshot::{self, ReceiveError};
+use crate::peer::snapshot::ReceiveError;
 use crate::peer::{client, parse_id};
 use crate::rpc::body::Body;
 
@@ -76,12 +76,10 @@ async fn message(member: &Arc<Member>, request: Request<Incoming>) -> Response<B
     let Ok(message) = wal::codec::decode_message(body) else {
         return refused(StatusCode::BAD_REQUEST, "error unmarshalling raft message");
     };
-    let from = message.from.to_string();
+    let from = peers.shown(Some(message.from));
     match peers.receive(message) {
         Ok(()) => {
-            if peers.get(parse_id(&from).unwrap_or_default()).is_some() {
-                crate::stats::METRICS.etcd_network_peer_received_bytes_total.with(&[&from]).add(len);
-            }
+            crate::stats::METRICS.etcd_network_peer_received_bytes_total.with(&[&from]).add(len);
             done()
         }
         Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "error processing raft message"),
@@ -98,7 +96,7 @@ async fn receive_snapshot(member: &Arc<Member>, request: Request<Incoming>) -> R
         return refused(StatusCode::PRECONDITION_FAILED, why);
     }
     peers.remember(request.headers());
-    let from = snapshot::sender(parse_id(said(request.headers(), identity::SERVER_FROM)));
+    let from = peers.shown(parse_id(said(request.headers(), identity::SERVER_FROM)));
     match peers.receive_snapshot(&from, request.into_body()).await {
         Ok(()) => done(),
         Err(why @ (ReceiveError::Head(_) | ReceiveError::WrongType)) => refused(StatusCode::BAD_REQUEST, why),

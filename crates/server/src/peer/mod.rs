@@ -178,6 +178,12 @@ impl Peers {
         self.get(id)?.active_since()
     }
 
+    /// How a sender is called in log lines and metrics: strangers all the same.
+    pub fn shown(&self, from: Option<MemberId>) -> String {
+        let known = from.filter(|id| self.0.table.read().contains_key(id));
+        known.map_or_else(|| "unknown".to_owned(), |id| id.to_string())
+    }
+
     /// Ends all streams; what runs on goes down with its runtime.
     pub fn stop(&self) {
         for peer in self.0.table.read().values() {
@@ -216,7 +222,8 @@ impl Peers {
         }
         let raft = &self.0.links.raft;
         if raft.len() >= RECEIVED_MAX {
-            METRICS.etcd_network_peer_received_failures_total.with(&[&message.from.to_string()]).inc();
+            let from = self.shown(Some(message.from));
+            METRICS.etcd_network_peer_received_failures_total.with(&[&from]).inc();
             log::warning!(
                 "dropped internal Raft message since receiving buffer is full (overloaded network)",
                 "message-type" = format!("Msg{:?}", message.kind),

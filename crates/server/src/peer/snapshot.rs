@@ -16,7 +16,7 @@ use disk::{Disk, Open};
 use http_body::Frame;
 use hyper::body::Incoming;
 use node::Input;
-use raft::{Index, MemberId, Message, MessageKind};
+use raft::{Index, Message, MessageKind};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use wal::codec;
@@ -393,9 +393,4 @@ fn write(disk: &dyn Disk, path: &Path, chunks: &mut mpsc::Receiver<Option<Bytes>
     // A file that is none would leave this member without any.
     backend::ReadTx::open(disk, path).map_err(std::io::Error::other)?;
     Ok(len)
-}
-
-/// Whom a request with a snapshot says it is from.
-pub fn sender(from: Option<MemberId>) -> String {
-    from.map_or_else(|| "unknown".to_owned(), |id| id.to_string())
 }

@@ -103,6 +103,25 @@ impl Cluster {
         self.nodes[at].member.take().expect("it runs").stop()
     }
 
+    /// Waits for the end of a member that nobody stops.
+    pub fn ended(&mut self, at: usize) -> Option<i32> {
+        let mut member = self.nodes[at].member.take().expect("it runs");
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = member.child.try_wait() {
+                return status.code();
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "still running\n{}", member.log_tail());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, at: usize, name: &str) {
+        let member = self.nodes[at].member.as_ref().expect("it runs");
+        let _ = Command::new("kill").arg(name).arg(member.pid().to_string()).status();
+    }
+
     /// Who leads; waits until somebody does.
     pub fn leader(&self) -> usize {
         let leads = |node: &Node| {
@@ -143,6 +162,11 @@ impl Cluster {
 
     /// Puts `count` keys at a member, some at a time.
     pub fn put_many(&self, at: usize, prefix: &str, count: usize) {
+        self.put_long(at, prefix, count, 5);
+    }
+
+    /// The same with values of `value_bytes`.
+    pub fn put_long(&self, at: usize, prefix: &str, count: usize, value_bytes: usize) {
         const PARALLEL: usize = 32;
         let endpoint = self.nodes[at].ports.endpoint();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -151,9 +175,10 @@ impl Cluster {
             let mut tasks = tokio::task::JoinSet::new();
             for part in 0..PARALLEL {
                 let (mut client, prefix) = (client.clone(), prefix.to_owned());
+                let value = "value".repeat(value_bytes.div_ceil(5));
                 tasks.spawn(async move {
                     for n in (part..count).step_by(PARALLEL) {
-                        client.put(format!("{prefix}/{n}"), "value", None).await.expect("put");
+                        client.put(format!("{prefix}/{n}"), value.as_str(), None).await.expect("put");
                     }
                 });
             }
