@@ -481,11 +481,12 @@ pub fn run(config: Config) -> Result<Option<i32>, StartError> {
                 }
             };
             tokio::pin!(signal);
+            let removed = running.removed.clone();
             let ended = {
                 let served = async {
                     running.serve().await?;
                     notify_ready();
-                    running.removed().await;
+                    std::future::pending::<()>().await;
                     Ok::<(), StartError>(())
                 };
                 tokio::select! {
@@ -494,6 +495,8 @@ pub fn run(config: Config) -> Result<Option<i32>, StartError> {
                         served?;
                         None
                     }
+                    // Also before it serves: a member removed while it was away hears of it from the others.
+                    () = removed.notified() => None,
                 }
             };
             match ended {
