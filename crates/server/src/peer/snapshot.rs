@@ -357,6 +357,7 @@ fn save(
     index: Index,
     mut chunks: mpsc::Receiver<Option<Bytes>>,
 ) -> Result<u64, ReceiveError> {
+    let start = Instant::now();
     let passing = dir.join(format!("tmp{:016x}", rand::random::<u64>()));
     let saved = write(disk, &passing, &mut chunks).and_then(|len| {
         let name = dir.join(wal::snap::received_db_name(index));
@@ -366,6 +367,7 @@ fn save(
             disk.rename(&passing, &name)?;
             disk.sync_dir(dir)?;
         }
+        METRICS.etcd_snap_db_save_total_duration_seconds.observe_time(start.elapsed());
         Ok(len)
     });
     saved.map_err(|error| {
@@ -388,7 +390,9 @@ fn write(disk: &dyn Disk, path: &Path, chunks: &mut mpsc::Receiver<Option<Bytes>
             None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
     }
+    let start = Instant::now();
     file.sync()?;
+    METRICS.etcd_snap_db_fsync_duration_seconds.observe_time(start.elapsed());
     drop(file);
     // A file that is none would leave this member without any.
     backend::ReadTx::open(disk, path).map_err(std::io::Error::other)?;

@@ -58,6 +58,7 @@ impl Apply {
         };
         let (before, start) = (self.state.index.0, Instant::now());
         told("applying snapshot", before);
+        crate::stats::METRICS.etcd_server_snapshot_apply_in_progress_total.set(1.0);
         let files = &self.files;
         let received = files.dir.join(wal::snap::received_db_name(snapshot.index));
         let named = files.disk.rename(&received, &files.db).and_then(|()| files.disk.sync_dir(&files.dir));
@@ -83,6 +84,7 @@ impl Apply {
             self.applied.cluster_version_changed(version);
         }
         self.peers.set_members(self.store.members());
+        crate::stats::METRICS.etcd_server_snapshot_apply_in_progress_total.set(0.0);
         told("applied snapshot", before);
         log::info!("restored the store from a snapshot", "took" = start.elapsed());
     }
