@@ -122,8 +122,6 @@ pub struct Member {
     pub reads: ReadRounds,
     /// Longest a proposal or linearizable read may take.
     pub request_timeout: Duration,
-    /// How other members are reached outside of consensus.
-    pub dialer: Dialer,
     /// True once the member is going down.
     pub stop: watch::Receiver<bool>,
     /// A defragmentation runs.

@@ -345,6 +345,9 @@ fn assemble(
         removed: Box::new(told_removed()),
     };
     let peers = Peers::start(links, booted.store.members());
+    for remote in booted.remotes.iter().filter(|remote| remote.id != booted.member_id) {
+        peers.add_remote(::raft::MemberId(remote.id), &remote.peer_urls);
+    }
     let member = Arc::new(Member {
         peers: peers.clone(),
         id: booted.member_id,
@@ -362,7 +365,6 @@ fn assemble(
         tokens: Arc::new(Tokens::new(std::time::Duration::from_secs(config.auth_token_ttl_s))),
         reads: ReadRounds::default(),
         request_timeout: config.request_timeout(),
-        dialer: Dialer::new(config),
         stop,
         defragmenting: AtomicBool::new(false),
         config: config.clone(),

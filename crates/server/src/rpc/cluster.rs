@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::raft::ConfChangeKind;
+use ::raft::{ConfChangeKind, MemberId};
 use http::StatusCode;
 use proto::etcdserverpb as pb;
 use store::{ConfChangeContext, Members};
@@ -17,6 +17,8 @@ use crate::{bootstrap, log};
 
 /// Log position, relative to the leader's, from which on a learner may be promoted.
 const LEARNER_READY: f64 = 0.9;
+/// How long a member must have been connected before it counts when another one is added.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause before the leader is asked again.
 const LEADER_RETRY: Duration = Duration::from_millis(50);
 
@@ -36,7 +38,13 @@ pub async fn add(call: Call, request: pb::MemberAddRequest) -> Result<pb::Member
             );
             return Err(error::NOT_ENOUGH_STARTED);
         }
-        if members.voters().count() > 1 && !member.leadership.has_leader() {
+        if !connected_to_quorum(member, &members) {
+            log::warning!(
+                "rejecting member add request; local member has not been connected to majority peers, reconfigure breaks active quorum",
+                "local-member-id" = hex(member.id),
+                "requested-member-add" = urls.join(","),
+                "error" = error::UNHEALTHY.message.as_ref()
+            );
             return Err(error::UNHEALTHY);
         }
     }
@@ -60,17 +68,26 @@ pub async fn remove(
     call.admin().await?;
     let member = &call.member;
     let members = member.store.members();
-    if member.config.strict_reconfig_check
-        && members.list.get(&request.id).is_none_or(|m| !m.is_learner)
-        && !may_remove_voter(&members, request.id)
-    {
-        log::warning!(
-            "rejecting member remove request; not enough healthy members",
-            "local-member-id" = hex(member.id),
-            "requested-member-remove-id" = hex(request.id),
-            "error" = error::NOT_ENOUGH_STARTED.message.as_ref()
-        );
-        return Err(error::NOT_ENOUGH_STARTED);
+    let is_voter = members.list.get(&request.id).is_none_or(|m| !m.is_learner);
+    if member.config.strict_reconfig_check && is_voter {
+        if !may_remove_voter(&members, request.id) {
+            log::warning!(
+                "rejecting member remove request; not enough healthy members",
+                "local-member-id" = hex(member.id),
+                "requested-member-remove-id" = hex(request.id),
+                "error" = error::NOT_ENOUGH_STARTED.message.as_ref()
+            );
+            return Err(error::NOT_ENOUGH_STARTED);
+        }
+        if !may_lose(member, &members, request.id) {
+            log::warning!(
+                "rejecting member remove request; local member has not been connected to all peers, reconfigure breaks active quorum",
+                "local-member-id" = hex(member.id),
+                "requested-member-remove" = hex(request.id),
+                "error" = error::UNHEALTHY.message.as_ref()
+            );
+            return Err(error::UNHEALTHY);
+        }
     }
     let removed = members.list.get(&request.id).cloned();
     let members = member.propose_conf_change(ConfChangeKind::RemoveNode, request.id, Vec::new()).await?;
@@ -154,7 +171,7 @@ async fn promote_at_leader(call: &Call, id: u64) -> Result<Vec<store::Member>, S
             return promote_here(member, id).await;
         }
         if let Some(urls) = member.leader_urls() {
-            match ask::promote(&member.dialer, &urls, id, call.token(), left).await {
+            match ask::promote(member.peers.dialer(), &urls, id, call.token(), left).await {
                 Ok(members) => return Ok(members),
                 Err(AskError::Refused(StatusCode::NOT_FOUND, _)) => return Err(error::MEMBER_NOT_FOUND),
                 Err(AskError::Refused(StatusCode::PRECONDITION_FAILED, text)) => {
@@ -238,6 +255,26 @@ fn may_remove_voter(members: &Members, id: u64) -> bool {
     let rest: Vec<_> = members.list.values().filter(|m| !m.is_learner && m.id != id).collect();
     let started = rest.iter().filter(|m| m.is_started()).count();
     !rest.is_empty() && started > rest.len() / 2
+}
+
+/// This member has long been connected to a quorum, also to one of which a further member is part that is down.
+fn connected_to_quorum(member: &Member, members: &Members) -> bool {
+    let voters = members.voters().count();
+    voters == 1 || connected(member, members, HEALTH_INTERVAL) > voters.div_ceil(2)
+}
+
+/// Without voter `id` enough voters stay that this member is connected to; one that is away is no loss.
+fn may_lose(member: &Member, members: &Members, id: u64) -> bool {
+    let is_active = id == member.id || member.peers.active_since(MemberId(id)).is_some();
+    let rest = members.voters().count().saturating_sub(1);
+    !is_active || connected(member, members, HEALTH_INTERVAL).saturating_sub(1) > rest / 2
+}
+
+/// Voters, this member among them, that have been connected for at least so long.
+fn connected(member: &Member, members: &Members, at_least: Duration) -> usize {
+    let since = |id: u64| member.peers.active_since(MemberId(id));
+    let long = |id: u64| id == member.id || since(id).is_some_and(|since| since.elapsed() >= at_least);
+    members.voters().filter(|voter| long(*voter)).count()
 }
 
 /// A member as the API shows it.

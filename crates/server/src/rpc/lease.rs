@@ -70,7 +70,7 @@ async fn renew(member: &Member, id: i64) -> Result<i64, Status> {
             return Ok(ttl);
         }
         if let Some(urls) = member.leader_urls()
-            && let Ok(renewed) = ask::renew(&member.dialer, &urls, id, left(deadline)).await
+            && let Ok(renewed) = ask::renew(member.peers.dialer(), &urls, id, left(deadline)).await
         {
             return Ok(renewed.unwrap_or(0));
         }
@@ -142,7 +142,7 @@ pub async fn time_to_live(
             break what_is_left(member, &request);
         }
         if let Some(urls) = member.leader_urls()
-            && let Ok(found) = ask::time_to_live(&member.dialer, &urls, request, left(deadline)).await
+            && let Ok(found) = ask::time_to_live(member.peers.dialer(), &urls, request, left(deadline)).await
         {
             break found.unwrap_or_else(|| unknown(&request));
         }

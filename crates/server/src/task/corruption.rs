@@ -244,7 +244,7 @@ async fn ask_all(member: &Member, revision: i64) -> Vec<Peer> {
     let mut peers = Vec::new();
     for other in member.store.members().list.values().filter(|other| other.id != member.id) {
         let asked = ask::hash_kv(
-            &member.dialer,
+            member.peers.dialer(),
             &other.peer_urls,
             member.cluster_id,
             revision,

@@ -73,7 +73,7 @@ async fn lowest_server(member: &Member, members: &Members) -> Option<Version> {
 
 /// The version of the program that another member runs.
 async fn server_version(member: &Member, other: &store::Member) -> Option<Version> {
-    match ask::versions(&member.dialer, &other.peer_urls, member.request_timeout).await {
+    match ask::versions(member.peers.dialer(), &other.peer_urls, member.request_timeout).await {
         Ok(versions) => Version::parse(&versions.server),
         Err(error) => {
             log::warning!(
