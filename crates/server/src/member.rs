@@ -19,7 +19,6 @@ use crate::applied::{Applied, Leadership};
 use crate::config::Config;
 use crate::notices::hex;
 use crate::peer::Peers;
-use crate::peer::client::Dialer;
 use crate::rpc::error::{self, Status};
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;

@@ -23,6 +23,7 @@ use crate::peer::client::Dialer;
 use crate::peer::identity::Identity;
 use crate::peer::{Links, Peers, snapshot};
 use crate::task;
+use crate::task::slow_disk::SyncPace;
 use crate::thread::mailbox::{Sender, mailbox};
 use crate::thread::{apply, commit, raft, wal};
 use crate::tokens::Tokens;
@@ -59,6 +60,7 @@ struct Threads {
     apply: (Sender<apply::Job>, JoinHandle<()>),
     commit: (Sender<commit::Job>, JoinHandle<()>),
     watch: JoinHandle<()>,
+    pace: Arc<SyncPace>,
 }
 
 impl Running {
@@ -147,7 +149,9 @@ impl Running {
         tokio::spawn(task::lease::run(member.clone()));
         tokio::spawn(task::version::run(member.clone()));
         tokio::spawn(task::compact::run(member.clone()));
+        tokio::spawn(task::advance::run(member.clone()));
         tokio::spawn(task::corruption::run(member.clone()));
+        tokio::spawn(task::slow_disk::run(member.clone(), self.threads.pace.clone()));
         tokio::spawn(task::purge(member.clone(), self.threads.wal.0.clone()));
         task::publish::run(member.clone()).await;
         log::info!("ready to serve client requests");
@@ -394,6 +398,7 @@ fn assemble(
         state: apply::State::new(restored.applied, ::raft::Term(store.consistent_term())),
         store,
     }));
+    let pace = Arc::new(SyncPace::new());
     let log = Arc::new(parking_lot::Mutex::new(wal::Log {
         wal: log_file,
         disk,
@@ -406,6 +411,7 @@ fn assemble(
             snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
         },
         no_sync: config.unsafe_no_fsync,
+        pace: pace.clone(),
     }));
     let ahead = election_ahead(config, &restored);
     if ahead > 0 {
@@ -445,6 +451,7 @@ fn assemble(
         apply: (apply_to, spawn("apply", move || apply::run(apply, apply_jobs))?),
         raft: (raft_to, spawn("raft", move || raft_thread.run())?),
         watch: watch_thread,
+        pace,
     };
     Ok((member, threads))
 }

@@ -156,6 +156,8 @@ pub struct Config {
     pub compaction_sleep_interval: Duration,
     /// Interval of progress notices on idle watches; zero means 10 min.
     pub watch_progress_notify_interval: Duration,
+    /// A leader whose sync has run for so long lets a quicker member lead; zero turns that off (ours alone).
+    pub slow_disk_handover: Duration,
     /// Interval of looking whether a downgrade has finished.
     pub downgrade_check_time: Duration,
     /// Defragment at start when at least this many megabytes would be freed; 0 is off.
@@ -474,6 +476,7 @@ impl Default for Config {
             compaction_batch_limit: 0,
             compaction_sleep_interval: Duration::ZERO,
             watch_progress_notify_interval: Duration::ZERO,
+            slow_disk_handover: ms(1_000),
             downgrade_check_time: ms(5_000),
             bootstrap_defrag_threshold_megabytes: 0,
             force_new_cluster: false,

@@ -1,9 +1,11 @@
 //! What a member does by itself, beside answering: each file one task.
 
+pub mod advance;
 pub mod compact;
 pub mod corruption;
 pub mod lease;
 pub mod publish;
+pub mod slow_disk;
 pub mod version;
 pub mod watch;
 

@@ -15,6 +15,7 @@ use wal::{SnapshotRecord, Wal};
 use super::mailbox::{Receiver, Sender};
 use super::raft;
 use crate::log;
+use crate::task::slow_disk::SyncPace;
 
 /// What the WAL thread is told.
 pub enum Job {
@@ -55,6 +56,8 @@ pub struct Log {
     pub keep: Keep,
     /// Skip every sync: a crash loses data.
     pub no_sync: bool,
+    /// Lets others see how long a sync takes.
+    pub pace: Arc<SyncPace>,
 }
 
 /// Runs the WAL thread until it is told to stop.
@@ -142,7 +145,8 @@ impl Log {
 
     fn sync(&mut self) {
         let start = Instant::now();
-        if let Err(error) = self.wal.sync() {
+        let (pace, wal) = (self.pace.clone(), &mut self.wal);
+        if let Err(error) = pace.watched(|| wal.sync()) {
             super::fatal("failed to save Raft hard state and entries", &error);
         }
         crate::stats::wal_synced(start.elapsed());
