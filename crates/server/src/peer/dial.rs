@@ -51,9 +51,9 @@ pub(super) async fn run(peers: Peers, peer: Arc<Peer>, kind: Kind) {
         "local-member-id" = local.to_string(),
         "remote-peer-id" = remote.to_string()
     );
-    let mut failures = 0;
     loop {
-        let error = match dial(&peers, remote, kind, &peer.url(failures)).await {
+        let url = peer.url();
+        let error = match dial(&peers, remote, kind, &url).await {
             Ok(body) => {
                 peer.reached();
                 told(kind, local, remote, None);
@@ -63,7 +63,7 @@ pub(super) async fn run(peers: Peers, peer: Arc<Peer>, kind: Kind) {
                 error
             }
             Err(error) => {
-                failures += 1;
+                peer.url_failed(&url);
                 error
             }
         };

@@ -1,6 +1,7 @@
 //! One other member: where it is, how it is reached, since when it answers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ pub struct Peer {
     pub is_remote: bool,
     local: MemberId,
     urls: Mutex<Arc<Vec<String>>>,
+    /// Which of them.
+    tried: AtomicUsize,
     messages: Lane,
     appends: Lane,
     pipeline: mpsc::Sender<Message>,
@@ -45,6 +48,7 @@ impl Peer {
             is_remote,
             local,
             urls: Mutex::new(Arc::new(urls.to_vec())),
+            tried: AtomicUsize::new(0),
             messages: Lane::default(),
             appends: Lane::default(),
             pipeline,
@@ -87,10 +91,17 @@ impl Peer {
         );
     }
 
-    /// One of its URLs: the one that was tried after `failures` others failed.
-    pub fn url(&self, failures: usize) -> String {
+    /// The one of its URLs that is tried now.
+    pub fn url(&self) -> String {
         let urls = self.urls();
-        urls.get(failures % urls.len().max(1)).cloned().unwrap_or_default()
+        urls.get(self.tried.load(Ordering::Relaxed) % urls.len().max(1)).cloned().unwrap_or_default()
+    }
+
+    /// It did not answer at `url`: the next one is tried.
+    pub(super) fn url_failed(&self, url: &str) {
+        if self.url() == url {
+            self.tried.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// All of its URLs.

@@ -37,14 +37,14 @@ pub(super) fn start(
 }
 
 async fn run(peers: Peers, peer: Arc<Peer>, waiting: Arc<Mutex<mpsc::Receiver<Message>>>) {
-    let mut failures = 0;
     loop {
         let next = waiting.lock().await.recv().await;
         let Some(message) = next else { return };
-        match post(&peers, &peer, &message, failures).await {
+        let url = peer.url();
+        match post(&peers, &peer, &message, &url).await {
             Ok(()) => peer.reached(),
             Err(why) => {
-                failures += 1;
+                peer.url_failed(&url);
                 peer.missed(&why);
                 peers.unreachable(peer.id);
             }
@@ -52,11 +52,11 @@ async fn run(peers: Peers, peer: Arc<Peer>, waiting: Arc<Mutex<mpsc::Receiver<Me
     }
 }
 
-async fn post(peers: &Peers, peer: &Peer, message: &Message, failures: usize) -> Result<(), String> {
+async fn post(peers: &Peers, peer: &Peer, message: &Message, url: &str) -> Result<(), String> {
     let body = Bytes::from(codec::encode_message(message));
     let len = body.len() as u64;
     let request = request(peers, "/raft", "application/protobuf", body);
-    let response = peers.dialer().request(&peer.url(failures), request, ANSWER_BYTES_MAX, TIMEOUT).await;
+    let response = peers.dialer().request(url, request, ANSWER_BYTES_MAX, TIMEOUT).await;
     let response = response.map_err(|error| error.to_string())?;
     judge(peers, peer, response.status(), response.body())?;
     peer.sent_bytes.add(len);

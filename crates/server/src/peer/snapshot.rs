@@ -88,7 +88,8 @@ impl Peers {
         let under_way = METRICS.etcd_network_snapshot_send_inflights_total.with(&[&to]);
         under_way.set(1.0);
         let start = Instant::now();
-        let sent = self.post_snapshot(peer, head, source).await;
+        let url = peer.url();
+        let sent = self.post_snapshot(peer, &url, head, source).await;
         under_way.set(0.0);
         match sent {
             Ok(()) => {
@@ -102,6 +103,7 @@ impl Peers {
                 true
             }
             Err(error) => {
+                peer.url_failed(&url);
                 peer.missed(&error);
                 shown("failed to send database snapshot", Some(error));
                 METRICS.etcd_network_snapshot_send_failures.with(&[&to]).inc();
@@ -114,6 +116,7 @@ impl Peers {
     async fn post_snapshot(
         &self,
         peer: &Arc<Peer>,
+        url: &str,
         head: Bytes,
         source: SnapshotSource,
     ) -> Result<(), String> {
@@ -123,9 +126,8 @@ impl Peers {
         let feeding = tokio::task::spawn_blocking(move || feed(head, &source, &to));
         let outgoing = Outgoing { chunks, moved: moved.clone(), sent_bytes: peer.sent_bytes.clone() };
         let request = pipeline::request(self, "/raft/snapshot", "application/octet-stream", outgoing);
-        let url = peer.url(0);
         let answered = async {
-            let response = self.dialer().send(&url, request).await?;
+            let response = self.dialer().send(url, request).await?;
             let status = response.status();
             Ok::<_, client::Error>((status, client::collect(response.into_body(), ANSWER_BYTES_MAX).await?))
         };
