@@ -30,6 +30,14 @@ struct Shared {
     places: Mutex<HashMap<String, usize>>,
 }
 
+/// One end of a connection.
+#[derive(Clone)]
+enum End {
+    Member(usize),
+    /// Who dialed, by id if it told one; which member that is may be known only later.
+    Dialer(Option<String>),
+}
+
 /// The switches of all links. Members are numbered from 0.
 #[derive(Clone)]
 pub struct Links(Arc<Shared>);
@@ -93,6 +101,13 @@ impl Links {
         }
     }
 
+    fn place(&self, end: &End) -> Option<usize> {
+        match end {
+            End::Member(place) => Some(*place),
+            End::Dialer(id) => self.places().get(id.as_deref()?).copied(),
+        }
+    }
+
     fn direction(&self, from: usize, to: usize) -> &Direction {
         &self.0.directions[from * self.0.members + to]
     }
@@ -105,21 +120,21 @@ impl Links {
     fn carry(&self, mut dialer: TcpStream, to: usize, behind: SocketAddr) -> std::io::Result<()> {
         dialer.set_nodelay(true)?;
         let head = read_head(&mut dialer)?;
-        let from = dialer_of(&head).and_then(|id| self.places().get(id).copied());
+        let from = End::Dialer(dialer_of(&head).map(str::to_owned));
         // A link that is cut swallows the first bytes as well.
-        self.pass(from, Some(to));
+        self.pass(&from, &End::Member(to));
         let mut listener = TcpStream::connect(behind)?;
         listener.set_nodelay(true)?;
         listener.write_all(&head)?;
         let back = (listener.try_clone()?, dialer.try_clone()?);
-        let links = self.clone();
-        let thread = std::thread::spawn(move || links.pump(back.0, back.1, Some(to), from));
-        self.pump(dialer, listener, from, Some(to));
+        let (links, dialing) = (self.clone(), from.clone());
+        let thread = std::thread::spawn(move || links.pump(back.0, back.1, &End::Member(to), &dialing));
+        self.pump(dialer, listener, &from, &End::Member(to));
         let _ = thread.join();
         Ok(())
     }
 
-    fn pump(&self, mut source: TcpStream, mut sink: TcpStream, from: Option<usize>, to: Option<usize>) {
+    fn pump(&self, mut source: TcpStream, mut sink: TcpStream, from: &End, to: &End) {
         let mut piece = vec![0; 64 << 10];
         loop {
             let len = match source.read(&mut piece) {
@@ -139,8 +154,8 @@ impl Links {
     }
 
     /// Returns when what goes from `from` to `to` may arrive. Of somebody unnamed, from outside, no link is known.
-    fn pass(&self, from: Option<usize>, to: Option<usize>) {
-        let (Some(from), Some(to)) = (from, to) else { return };
+    fn pass(&self, from: &End, to: &End) {
+        let (Some(from), Some(to)) = (self.place(from), self.place(to)) else { return };
         let direction = self.direction(from, to);
         let delay = direction.delay_ms.load(Ordering::Relaxed);
         if delay > 0 {
@@ -215,7 +230,6 @@ mod tests {
     #[test]
     fn each_direction_of_a_link_has_its_own_switch() {
         let links = Links::new(2);
-        links.name(0, "aa");
         let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         links.open(front, 1, echo()).unwrap();
         let mut dialer = TcpStream::connect(front).unwrap();
@@ -225,6 +239,8 @@ mod tests {
         dialer.read_exact(&mut answer).unwrap();
         assert_eq!(answer, head);
 
+        // Connections outlive the moment in which it becomes known who dialed.
+        links.name(0, "aa");
         // The answer is held back on its way from 1 to 0, and comes when the link is healed.
         links.cut(1, 0);
         dialer.write_all(b"x").unwrap();

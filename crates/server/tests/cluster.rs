@@ -139,7 +139,7 @@ fn a_member_removed_while_it_was_away_is_told_so_and_ends() {
     cluster.ctl(0, &["put", "a", "1"]);
     let follower = cluster.follower();
     cluster.kill(follower);
-    let id = member_id(&cluster, follower);
+    let id = cluster.member_id(follower);
     cluster.ctl(cluster.leader(), &["member", "remove", &id]);
     cluster.spawn(follower);
     assert_eq!(cluster.ended(follower), Some(0));
@@ -172,7 +172,7 @@ fn snapshots_and_entries_pass_between_members_of_balsa_and_of_go_etcd() {
     assert!(cluster.log(0).contains("applied snapshot"), "{}", cluster.log(0));
 
     // A leader of theirs, and one of ours away for longer than it remembers.
-    let go = member_id(&cluster, 0);
+    let go = cluster.member_id(0);
     cluster.ctl(cluster.leader(), &["move-leader", &go]);
     assert_eq!(cluster.leader(), 0);
     cluster.kill(1);
@@ -182,11 +182,4 @@ fn snapshots_and_entries_pass_between_members_of_balsa_and_of_go_etcd() {
     assert!(cluster.log(1).contains("applied snapshot"), "{}", cluster.log(1));
     cluster.put_many(1, "m", 100);
     cluster.wait_equal();
-}
-
-/// The id of a member as etcdctl shows it.
-fn member_id(cluster: &Cluster, at: usize) -> String {
-    let list = cluster.ctl(cluster.leader(), &["member", "list"]);
-    let own = list.lines().find(|line| line.contains(&format!(" {},", cluster.nodes[at].name)));
-    own.and_then(|line| line.split(',').next()).unwrap_or_else(|| panic!("{list}")).to_owned()
 }

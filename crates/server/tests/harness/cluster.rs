@@ -3,12 +3,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Member, Ports, Printed, balsa, http_get, reference, run};
+use cluster::Links;
+
+use super::{Member, Ports, Printed, balsa, free_port, http_get, reference, run};
 
 /// A member, running or not. What it is can be changed while it is not.
 pub struct Node {
     pub name: String,
     pub ports: Ports,
+    /// Where others reach it: its own port, or that of the proxy before it.
+    pub peer_port: u16,
     pub binary: PathBuf,
     pub flags: Vec<String>,
     pub data_dir: PathBuf,
@@ -19,6 +23,9 @@ pub struct Node {
 pub struct Cluster {
     pub dir: tempfile::TempDir,
     pub nodes: Vec<Node>,
+    /// One that was sent SIGSTOP.
+    pub paused: Option<usize>,
+    links: Option<Links>,
 }
 
 impl Cluster {
@@ -39,21 +46,47 @@ impl Cluster {
     /// None is started yet.
     pub fn of(binaries: &[&Path], flags: &[&str]) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let node = |(at, binary): (usize, &&Path)| Node {
-            name: format!("m{at}"),
-            ports: Ports::free(),
-            binary: binary.to_path_buf(),
-            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-            data_dir: dir.path().join(format!("m{at}")),
-            member: None,
+        let node = |(at, binary): (usize, &&Path)| {
+            let ports = Ports::free();
+            Node {
+                name: format!("m{at}"),
+                peer_port: ports.peer,
+                ports,
+                binary: binary.to_path_buf(),
+                flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+                data_dir: dir.path().join(format!("m{at}")),
+                member: None,
+            }
         };
         let nodes = binaries.iter().enumerate().map(node).collect();
-        Cluster { dir, nodes }
+        Cluster { dir, nodes, paused: None, links: None }
+    }
+
+    /// Members of ours, running, whose links can be cut.
+    pub fn linked(count: usize, flags: &[&str]) -> Cluster {
+        let binary = balsa();
+        let mut cluster = Cluster::of(&vec![binary.as_path(); count], flags);
+        let links = Links::new(count);
+        for (at, node) in cluster.nodes.iter_mut().enumerate() {
+            node.peer_port = free_port();
+            let local = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            links.open(local(node.peer_port), at, local(node.ports.peer)).expect("a free port");
+        }
+        (0..count).for_each(|at| cluster.spawn(at));
+        (0..count).for_each(|at| cluster.wait(at));
+        (0..count).for_each(|at| links.name(at, &cluster.member_id(at)));
+        cluster.links = Some(links);
+        cluster
+    }
+
+    /// The links of [`Cluster::linked`].
+    pub fn links(&self) -> &Links {
+        self.links.as_ref().expect("a cluster with links")
     }
 
     /// `name=url` of all.
     pub fn initial(&self) -> String {
-        let pair = |node: &Node| format!("{}=http://127.0.0.1:{}", node.name, node.ports.peer);
+        let pair = |node: &Node| format!("{}=http://127.0.0.1:{}", node.name, node.peer_port);
         self.nodes.iter().map(pair).collect::<Vec<_>>().join(",")
     }
 
@@ -71,7 +104,7 @@ impl Cluster {
             .args(["--listen-client-urls", &url(node.ports.client)])
             .args(["--advertise-client-urls", &url(node.ports.client)])
             .args(["--listen-peer-urls", &url(node.ports.peer)])
-            .args(["--initial-advertise-peer-urls", &url(node.ports.peer)])
+            .args(["--initial-advertise-peer-urls", &url(node.peer_port)])
             .args(&node.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -145,6 +178,18 @@ impl Cluster {
         (0..self.nodes.len()).find(follows).expect("a follower")
     }
 
+    /// Where clients reach each member.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.ports.endpoint()).collect()
+    }
+
+    /// The id of a member as etcdctl shows it.
+    pub fn member_id(&self, at: usize) -> String {
+        let list = self.ctl(self.leader(), &["member", "list"]);
+        let own = list.lines().find(|line| line.contains(&format!(" {},", self.nodes[at].name)));
+        own.and_then(|line| line.split(',').next()).unwrap_or_else(|| panic!("{list}")).to_owned()
+    }
+
     /// Runs etcdctl against these members.
     pub fn ctl_of(&self, of: &[usize], args: &[&str]) -> Printed {
         let endpoints: Vec<String> = of.iter().map(|at| self.nodes[*at].ports.endpoint()).collect();
@@ -188,7 +233,13 @@ impl Cluster {
 
     /// Revision and hash of the keys of a member, if it answers.
     pub fn hash(&self, at: usize) -> Option<(i64, i64)> {
-        let printed = self.ctl_of(&[at], &["endpoint", "hashkv", "-w", "json"]);
+        self.hash_at(at, 0)
+    }
+
+    /// The same as of a revision.
+    pub fn hash_at(&self, at: usize, revision: i64) -> Option<(i64, i64)> {
+        let of = format!("--rev={revision}");
+        let printed = self.ctl_of(&[at], &["endpoint", "hashkv", "-w", "json", &of]);
         let parsed: serde_json::Value = serde_json::from_slice(&printed.out).ok()?;
         let hash = &parsed[0]["HashKV"];
         Some((hash["header"]["revision"].as_i64()?, hash["hash"].as_i64()?))

@@ -1,6 +1,8 @@
 //! What the tests against real programs share: where the programs are, starting and killing a member, running etcdctl.
 #![allow(dead_code, missing_docs, reason = "each test binary uses its part")]
 pub mod cluster;
+pub mod history;
+pub mod load;
 pub mod server;
 
 use std::collections::HashSet;
