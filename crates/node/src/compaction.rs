@@ -78,17 +78,22 @@ impl Compaction {
 
     /// Up to where the log in memory may be forgotten, whatever is on disk: followers that lag more get the store itself.
     pub(crate) fn forgettable(&mut self, first: Index, applied: Index, now: u64) -> Option<Index> {
-        self.held.retain(|(_, until)| *until > now);
-        if !self.held.is_empty() {
+        if self.holds(now) {
             return None;
         }
         let keep_after = applied.0.saturating_sub(self.catch_up_entries);
         (keep_after >= first.0 + MEMORY_STEP).then_some(Index(keep_after))
     }
 
-    /// A snapshot is on disk.
-    pub(crate) fn saved(&mut self, index: Index) {
+    /// A snapshot is on disk. Returns the index up to which the log may be forgotten.
+    pub(crate) fn saved(&mut self, index: Index, now: u64) -> Option<Index> {
         self.running = false;
         self.snapshot_index = self.snapshot_index.max(index);
+        (!self.holds(now)).then_some(Index(index.0.saturating_sub(self.catch_up_entries)))
+    }
+
+    fn holds(&mut self, now: u64) -> bool {
+        self.held.retain(|(_, until)| *until > now);
+        !self.held.is_empty()
     }
 }

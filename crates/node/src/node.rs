@@ -86,7 +86,11 @@ impl Node {
                 self.pass_on_applied();
             }
             Input::ConfChangeApplied { index, change } => self.conf_change_applied(index, change.as_ref()),
-            Input::SnapshotSaved { index } => self.compaction.saved(index),
+            Input::SnapshotSaved { index } => {
+                if let Some(keep_after) = self.compaction.saved(index, self.now) {
+                    self.raft.compact(keep_after);
+                }
+            }
             Input::ForceSnapshot => self.compaction.force(),
             Input::TransferLeader { to } => self.raft.transfer_leader(to),
             Input::Unreachable { peer } => self.raft.report_unreachable(peer),
@@ -235,7 +239,7 @@ impl Node {
 
     fn restored(&mut self, index: Index) {
         self.conf_changes.clear();
-        self.compaction.saved(index);
+        self.compaction.saved(index, self.now);
         self.conf_state = Some(self.raft.conf_state());
     }
 

@@ -143,6 +143,8 @@ fn a_leaders_state_in_the_place_of_an_older_one_makes_the_same_member_for_all_wh
         assert_eq!(reader.revision(), leader.store().revision());
         assert_eq!(contents(leader.store()), contents(follower.store()), "seed {seed}");
         follower.store().commit().unwrap();
+        // They keep the file locked.
+        drop((reader, committer));
         follower.reopen();
         finish_compactions(&mut follower);
         assert_eq!(contents(leader.store()), contents(follower.store()), "seed {seed}, after a restart");
