@@ -25,10 +25,19 @@ fn read(kind: Kind, bytes: &[u8], piece: usize) -> Vec<Message> {
     messages
 }
 
+/// As in every append of a member: only then may it be written without what its entries say of themselves.
+fn in_order(message: &Message) -> bool {
+    let expected = (1..).map(|n| message.index.0.wrapping_add(n));
+    message.entries.iter().zip(expected).all(|(entry, index)| entry.index.0 == index)
+}
+
 fuzz_target!(|input: &[u8]| {
     let [kind, piece, stream @ ..] = input else { return };
     let kind = Kind::ALL[usize::from(kind % 2)];
     let messages = read(kind, stream, usize::from(*piece).max(1));
+    if !messages.iter().all(in_order) {
+        return;
+    }
     // Entries of one index and term are one entry only among members: a stream of nonsense gets no shared encoding.
     let (mut encoder, mut out) = (Encoder::new(kind), Pieces::default());
     for message in &messages {

@@ -400,3 +400,83 @@ fn write(disk: &dyn Disk, path: &Path, chunks: &mut mpsc::Receiver<Option<Bytes>
     backend::ReadTx::open(disk, path).map_err(std::io::Error::other)?;
     Ok(len)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use disk::MemDisk;
+
+    use super::*;
+
+    const DIR: &str = "/snap";
+
+    fn empty(seed: u64) -> MemDisk {
+        let disk = MemDisk::new(seed);
+        disk.create_dir_all(Path::new(DIR), 0o700).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk
+    }
+
+    fn database() -> Bytes {
+        let mut backend =
+            backend::Backend::open(Arc::new(MemDisk::new(0)), Path::new("/db"), Default::default()).unwrap();
+        backend.put(backend::Bucket::Key, Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+        backend.commit().unwrap();
+        let (to, mut from) = mpsc::channel(1000);
+        feed(Bytes::from_static(b"head"), &backend.read().copy(), &to).unwrap();
+        assert_eq!(from.try_recv().unwrap().unwrap(), "head");
+        let mut all = BytesMut::new();
+        while let Ok(chunk) = from.try_recv() {
+            all.extend_from_slice(&chunk.unwrap());
+        }
+        assert_eq!(all.len() as u64, backend.size());
+        all.freeze()
+    }
+
+    fn saved(disk: &MemDisk, bytes: &Bytes, ended: bool) -> Result<u64, ReceiveError> {
+        let (to, from) = mpsc::channel(1000);
+        for start in (0..bytes.len()).step_by(5000) {
+            to.try_send(Some(bytes.slice(start..bytes.len().min(start + 5000)))).unwrap();
+        }
+        if ended {
+            to.try_send(None).unwrap();
+        }
+        drop(to);
+        save(disk, Path::new(DIR), Index(0x1f), from)
+    }
+
+    #[test]
+    fn a_received_database_is_there_whole_or_not_at_all_wherever_a_crash_comes() {
+        let bytes = database();
+        let path = Path::new(DIR).join("000000000000001f.snap.db");
+        for op in 1.. {
+            let disk = empty(op);
+            disk.crash_at_op(op);
+            let done = saved(&disk, &bytes, true).is_ok();
+            let after = disk.crash(op);
+            assert!(after.exists(&path) || !done, "acknowledged and lost, at change {op}");
+            if after.exists(&path) {
+                let found = backend::ReadTx::open(&after, &path).unwrap();
+                assert_eq!(found.get(backend::Bucket::Key, b"k").unwrap().unwrap(), "v");
+                assert_eq!(found.size(), bytes.len() as u64);
+            }
+            if done {
+                assert!(op > 5, "only {op} changes");
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_or_is_no_database_is_not_kept() {
+        let (disk, bytes) = (empty(0), database());
+        for (bytes, ended) in [(&bytes, false), (&bytes.slice(..8192), true), (&Bytes::new(), true)] {
+            assert!(matches!(saved(&disk, bytes, ended), Err(ReceiveError::Save(_))));
+        }
+        assert!(disk.list(Path::new(DIR)).unwrap().is_empty());
+        assert!(saved(&disk, &bytes, true).is_ok());
+        assert!(saved(&disk, &bytes, true).is_ok(), "the same one again is passed over");
+        assert_eq!(disk.list(Path::new(DIR)).unwrap(), ["000000000000001f.snap.db"]);
+    }
+}
