@@ -35,6 +35,7 @@ use crate::notices::hex;
 use crate::stats::METRICS;
 use crate::thread::mailbox::Sender;
 use crate::thread::{apply, raft as raft_thread};
+use crate::waiters;
 use client::Dialer;
 use codec::LastEntries;
 use identity::Identity;
@@ -42,8 +43,9 @@ pub use peer::Peer;
 
 /// Messages handed over by the owner threads that wait to be given to lanes.
 const OUTGOING_MAX: usize = 16 * 1024;
-/// Messages that may wait for the raft thread; more are dropped as they come.
-const RECEIVED_MAX: usize = 8 * 1024;
+/// What may wait for the raft thread when a message comes: all that clients may have asked for, and as many messages
+/// as etcd lets wait. More are dropped.
+const RECEIVED_MAX: usize = waiters::IN_FLIGHT_MAX + 8 * 1024;
 /// Members heard of that this one does not know as such yet.
 const REMOTES_MAX: usize = 16;
 
