@@ -298,7 +298,7 @@ fn address(listener: &TcpListener) -> String {
 }
 
 /// Keys that exist now.
-fn keys(reader: &store::StoreReader) -> i64 {
+pub(crate) fn keys(reader: &store::StoreReader) -> i64 {
     let all = mvcc::RangeQuery {
         count_only: true,
         ..mvcc::RangeQuery::range(bytes::Bytes::from_static(b"\0"), bytes::Bytes::from_static(b"\0"))

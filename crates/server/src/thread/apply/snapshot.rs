@@ -84,7 +84,9 @@ impl Apply {
             self.applied.cluster_version_changed(version);
         }
         self.peers.set_members(self.store.members());
-        crate::stats::METRICS.etcd_server_snapshot_apply_in_progress_total.set(0.0);
+        let metrics = &crate::stats::METRICS;
+        metrics.etcd_debugging_mvcc_keys_total.set_int(crate::run::keys(&self.store.reader()));
+        metrics.etcd_server_snapshot_apply_in_progress_total.set(0.0);
         told("applied snapshot", before);
         log::info!("restored the store from a snapshot", "took" = start.elapsed());
     }
