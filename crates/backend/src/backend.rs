@@ -14,7 +14,7 @@ use crate::layer::Layer;
 use crate::schema::Bucket;
 use crate::view::{Current, Range, ReadTx, Reader, View};
 
-pub use crate::bolt::Options;
+pub use crate::bolt::{Options, Phase};
 
 /// The one writer. Owned by the apply thread; none of its methods but [`Backend::commit`] and
 /// [`Backend::defragment`] waits for the file.
@@ -198,11 +198,19 @@ impl Committer {
     /// Any error is fatal: it is unknown what the disk holds, so the process must stop. Later calls answer
     /// [`Error::Poisoned`].
     pub fn commit_sealed(&self) -> Result<bool, Error> {
+        self.commit_sealed_in_phases(&mut |_| {})
+    }
+
+    /// As [`Committer::commit_sealed`]; `passed` hears of each phase when it is over.
+    ///
+    /// # Errors
+    /// As [`Committer::commit_sealed`].
+    pub fn commit_sealed_in_phases(&self, passed: &mut dyn FnMut(Phase)) -> Result<bool, Error> {
         let mut db = self.db.lock();
         let sealed = self.current.view.read().sealed.clone();
         let committed = match &sealed {
-            Some(layer) => db.commit_layer(layer)?,
-            None => match db.commit_vacuum_step()? {
+            Some(layer) => db.commit_layer(layer, passed)?,
+            None => match db.commit_vacuum_step(passed)? {
                 Some(committed) => committed,
                 None => return Ok(false),
             },
@@ -253,12 +261,26 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_tells_of_its_phases_in_their_order() {
+        let disk = Arc::new(disk::MemDisk::new(0));
+        let mut backend = Backend::open(disk, Path::new("/db"), Options::default()).unwrap();
+        let committer = backend.committer();
+        let mut phases = Vec::new();
+        assert!(!committer.commit_sealed_in_phases(&mut |phase| phases.push(phase)).unwrap());
+        assert_eq!(phases, [], "nothing to commit");
+        backend.put(Bucket::Key, Bytes::from_static(b"1"), Bytes::from_static(b"x"));
+        assert!(backend.seal());
+        assert!(committer.commit_sealed_in_phases(&mut |phase| phases.push(phase)).unwrap());
+        assert_eq!(phases, [Phase::Change, Phase::Rebalance, Phase::Spill, Phase::Write]);
+    }
+
+    #[test]
     fn a_layer_sealed_during_a_commit_without_one_is_kept_for_the_next() {
         let disk = Arc::new(disk::MemDisk::new(0));
         let mut backend = Backend::open(disk, Path::new("/db"), Options::default()).unwrap();
         let committer = backend.committer();
         backend.start_defragment();
-        let committed = backend.db.lock().commit_vacuum_step().unwrap().unwrap();
+        let committed = backend.db.lock().commit_vacuum_step(&mut |_| {}).unwrap().unwrap();
         backend.put(Bucket::Key, Bytes::from_static(b"1"), Bytes::from_static(b"x"));
         assert!(backend.seal());
         committer.publish(committed, None);

@@ -20,7 +20,7 @@ mod layer;
 pub mod schema;
 mod view;
 
-pub use backend::{Backend, Committer, Options};
+pub use backend::{Backend, Committer, Options, Phase};
 pub use bolt::SnapshotSource;
 pub use error::Error;
 pub use schema::Bucket;

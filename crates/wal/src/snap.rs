@@ -26,10 +26,14 @@ pub fn received_db_name(index: Index) -> String {
 
 /// Writes a snapshot's file, durably. Returns its path.
 pub fn save(disk: &dyn Disk, dir: &Path, snapshot: &Snapshot) -> Result<PathBuf, Error> {
+    write(disk, dir, snapshot, &encode(snapshot))
+}
+
+/// As [`save`], for a snapshot that is encoded already.
+pub fn write(disk: &dyn Disk, dir: &Path, snapshot: &Snapshot, encoded: &[u8]) -> Result<PathBuf, Error> {
     let path = dir.join(file_name(snapshot.term, snapshot.index));
-    let bytes = encode(snapshot);
     let file = disk.open(&path, Open::truncate(0o666)).map_err(Error::io("create", &path))?;
-    file.write_at(&bytes, 0).map_err(Error::io("write", &path))?;
+    file.write_at(encoded, 0).map_err(Error::io("write", &path))?;
     file.sync().map_err(Error::io("sync", &path))?;
     disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
     Ok(path)

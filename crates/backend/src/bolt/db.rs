@@ -14,7 +14,7 @@ use super::freelist::{Extent, Freelist};
 use super::meta::Meta;
 use super::page::{FREELIST, Header, LEAF, PageId};
 use super::snapshot::{Pages, Readers, Snapshot, Unused};
-use super::tx::{Finished, NewPage, Tx};
+use super::tx::{Finished, NewPage, Phase, Tx};
 use super::vacuum::{Vacuum, VacuumRequest};
 use crate::error::Error;
 use crate::layer::Layer;
@@ -99,12 +99,13 @@ impl Db {
         if missing.is_empty() {
             return Ok(());
         }
-        self.transaction(|tx| {
+        let create = |tx: &mut Tx<'_>| {
             for bucket in missing {
                 tx.bucket(bucket);
             }
             Ok(None)
-        })?;
+        };
+        self.transaction(create, &mut |_| {})?;
         Ok(())
     }
 
@@ -117,9 +118,13 @@ impl Db {
     }
 
     /// Commits all changes of a layer, and a step of a defragmentation if one is wanted.
-    pub(crate) fn commit_layer(&mut self, layer: &Layer) -> Result<Arc<Snapshot>, Error> {
+    pub(crate) fn commit_layer(
+        &mut self,
+        layer: &Layer,
+        passed: &mut dyn FnMut(Phase),
+    ) -> Result<Arc<Snapshot>, Error> {
         let vacuum = self.next_vacuum();
-        self.transaction(|tx| {
+        let change = |tx: &mut Tx<'_>| {
             for bucket in Bucket::ALL {
                 layer.for_each_change(bucket, |key, value| match value {
                     Some(value) => tx.put(bucket, key.clone(), value.clone()),
@@ -127,13 +132,17 @@ impl Db {
                 })?;
             }
             vacuum.map_or(Ok(None), |vacuum| vacuum.step(tx))
-        })
+        };
+        self.transaction(change, passed)
     }
 
     /// Commits a step of a defragmentation; `None` if none is wanted.
-    pub(crate) fn commit_vacuum_step(&mut self) -> Result<Option<Arc<Snapshot>>, Error> {
+    pub(crate) fn commit_vacuum_step(
+        &mut self,
+        passed: &mut dyn FnMut(Phase),
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
         let Some(vacuum) = self.next_vacuum() else { return Ok(None) };
-        self.transaction(|tx| vacuum.step(tx)).map(Some)
+        self.transaction(|tx| vacuum.step(tx), passed).map(Some)
     }
 
     fn next_vacuum(&mut self) -> Option<Vacuum> {
@@ -146,6 +155,7 @@ impl Db {
     fn transaction(
         &mut self,
         change: impl FnOnce(&mut Tx<'_>) -> Result<Option<Vacuum>, Error>,
+        passed: &mut dyn FnMut(Phase),
     ) -> Result<Arc<Snapshot>, Error> {
         if std::mem::replace(&mut self.poisoned, true) {
             return Err(Error::Poisoned);
@@ -155,8 +165,10 @@ impl Db {
         self.freelist.low_first = false;
         let mut tx = Tx::new(base.clone(), &mut self.freelist);
         self.vacuum = change(&mut tx)?;
-        let Finished { pages, meta } = tx.finish()?;
+        passed(Phase::Change);
+        let Finished { pages, meta } = tx.finish(passed)?;
         self.write(pages, &meta)?;
+        passed(Phase::Write);
         let pages = Pages::new(self.map.clone(), &meta, &self.readers);
         self.snapshot = Arc::new(Snapshot::new(pages, meta, self.file.clone(), unused(&self.freelist))?);
         if self.vacuum_request.running() {
@@ -336,7 +348,7 @@ mod tests {
         for n in from..to {
             layer.put(Bucket::Key, Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from(vec![1; 100]));
         }
-        db.commit_layer(&layer).unwrap();
+        db.commit_layer(&layer, &mut |_| {}).unwrap();
     }
 
     #[test]

@@ -25,4 +25,5 @@ pub(crate) use db::open_read_only;
 pub use db::{Db, Options};
 pub(crate) use snapshot::Readers;
 pub use snapshot::{Snapshot, SnapshotSource};
+pub use tx::Phase;
 pub use vacuum::VacuumRequest;

@@ -29,6 +29,19 @@ pub(super) struct Tx<'a> {
     buckets: [Option<Tree>; Bucket::ALL.len()],
 }
 
+/// A part of a commit, in their order; who can read a clock may measure them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Changing records in the pages on the way to them.
+    Change,
+    /// Merging pages that have become too empty.
+    Rebalance,
+    /// Turning changes into new pages.
+    Spill,
+    /// Bringing them to the disk, with all syncs.
+    Write,
+}
+
 /// What a finished transaction asks of the disk.
 pub(super) struct Finished {
     pub(super) pages: Vec<NewPage>,
@@ -69,13 +82,19 @@ impl<'a> Tx<'a> {
     }
 
     /// Turns the changes into pages and the meta that makes them the committed state.
-    pub(super) fn finish(mut self) -> Result<Finished, Error> {
+    pub(super) fn finish(mut self, passed: &mut dyn FnMut(Phase)) -> Result<Finished, Error> {
         let base = self.base.clone();
         let page_size = base.pages.page_size();
         let mut root = Tree::stored(Root::Page(base.meta.root), 0.5);
         for bucket in Bucket::BY_NAME {
-            let Some(mut tree) = self.buckets[bucket.slot()].take() else { continue };
-            tree.settle(&base.pages, &mut self)?;
+            if let Some(mut tree) = self.buckets[bucket.slot()].take() {
+                tree.settle(&base.pages, &mut self)?;
+                self.buckets[bucket.slot()] = Some(tree);
+            }
+        }
+        passed(Phase::Rebalance);
+        for bucket in Bucket::BY_NAME {
+            let Some(tree) = self.buckets[bucket.slot()].take() else { continue };
             let Some(spilled) = tree.spill(page_size, true, &mut self)? else { continue };
             if let (Spilled::Page(new), Some(Root::Page(old))) = (&spilled, base.root(bucket))
                 && new == old
@@ -95,6 +114,7 @@ impl<'a> Tx<'a> {
             self.free(Extent { start: base.meta.freelist, pages: 1 + u64::from(header.overflow) });
         }
         let meta = Meta { root, freelist: NO_FREELIST, hwm: self.hwm, txid: self.txid, ..base.meta };
+        passed(Phase::Spill);
         Ok(Finished { pages: self.out, meta })
     }
 
