@@ -149,6 +149,7 @@ impl Node {
             restore: ready.restore,
             send_snapshot,
             snapshot_due,
+            notes: ready.notes,
         }
     }
 
@@ -165,6 +166,7 @@ impl Node {
             applied: self.raft.applied_index(),
             first_index: self.raft.first_index(),
             last_index: self.raft.last_index(),
+            last_term: self.raft.term_at(self.raft.last_index()).unwrap_or_default(),
             conf_state: self.raft.conf_state(),
             peers: self
                 .raft

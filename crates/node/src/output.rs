@@ -1,6 +1,6 @@
 //! Everything a node can ask for.
 
-use raft::{ConfState, Entry, Index, MemberId, Message, Persist, Role, Snapshot, SoftState, Term};
+use raft::{ConfState, Entry, Index, MemberId, Message, Note, Persist, Role, Snapshot, SoftState, Term};
 
 /// The read batch `id` may be served once `index` is applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,8 @@ pub struct Output {
     pub send_snapshot: Vec<Message>,
     /// A disk snapshot is wanted, at this index or later; answer with [`crate::Input::SnapshotSaved`].
     pub snapshot_due: Option<Index>,
+    /// What happened, for the log.
+    pub notes: Vec<Note>,
 }
 
 impl Output {
@@ -92,6 +94,8 @@ pub struct Status {
     pub first_index: Index,
     /// Last entry.
     pub last_index: Index,
+    /// Its term.
+    pub last_term: Term,
     /// Membership.
     pub conf_state: ConfState,
     /// Leader only: one per member, by id.

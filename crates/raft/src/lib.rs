@@ -23,7 +23,7 @@ mod unstable;
 pub use config::Config;
 pub use message::{CAMPAIGN_TRANSFER, Message, MessageKind};
 pub use raft::{PeerProgress, ProposeError, Raft};
-pub use ready::{Persist, Ready};
+pub use ready::{Note, Persist, Ready};
 pub use types::{
     ConfChange, ConfChangeKind, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, MemberId,
     ReadState, Restored, Role, Snapshot, SoftState, Term, Transition,

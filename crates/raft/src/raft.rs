@@ -9,7 +9,7 @@ use crate::read_index::ReadQueue;
 use crate::tracker::{Pace, Tracker};
 use crate::{
     CAMPAIGN_TRANSFER, ConfChangeV2, ConfState, Entry, Error, HardState, Index, MemberId, Message,
-    MessageKind, ReadState, Restored, Role, Snapshot, SoftState, Term, confchange,
+    MessageKind, Note, ReadState, Restored, Role, Snapshot, SoftState, Term, confchange,
 };
 
 /// Why a proposal was not taken.
@@ -78,6 +78,7 @@ pub struct Raft {
     pub(crate) commit_flush: bool,
     pub(crate) told_hard_state: HardState,
     pub(crate) told_soft_state: SoftState,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl Raft {
@@ -115,8 +116,10 @@ impl Raft {
             commit_flush: false,
             told_hard_state: hard_state,
             told_soft_state: SoftState { term: hard_state.term, ..SoftState::default() },
+            notes: Vec::new(),
             config,
         };
+        raft.notes = vec![Note::Membership(raft.conf_state()), Note::Became(raft.role, raft.term)];
         raft.draw_election_timeout();
         Ok(raft)
     }

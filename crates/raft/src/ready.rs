@@ -1,7 +1,9 @@
 //! What a member has to write, send and apply: collected here, acknowledged here.
 
 use crate::raft::Raft;
-use crate::{Entry, HardState, Index, MemberId, Message, ReadState, Role, Snapshot, SoftState};
+use crate::{
+    ConfState, Entry, HardState, Index, MemberId, Message, ReadState, Role, Snapshot, SoftState, Term,
+};
 
 /// One write to the WAL. Writes go out in the order of `seq` and are acknowledged by [`Raft::persisted`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -20,6 +22,17 @@ pub struct Persist {
     pub send: Vec<Message>,
 }
 
+/// What happened, for people who follow elections; nothing has to be done about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Note {
+    /// An election begins, in the term before it.
+    Campaign(Term),
+    /// This member has a new role, or the old one in a new term.
+    Became(Role, Term),
+    /// The membership is this now.
+    Membership(ConfState),
+}
+
 /// What has to be done now.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Ready {
@@ -35,6 +48,8 @@ pub struct Ready {
     pub reads: Vec<ReadState>,
     /// Set if leader, role or term changed.
     pub soft_state: Option<SoftState>,
+    /// What happened since the last time, in order.
+    pub notes: Vec<Note>,
 }
 
 impl Raft {
@@ -48,6 +63,7 @@ impl Raft {
             persist: self.next_persist(),
             restore: self.restored.take(),
             reads: self.take_reads(),
+            notes: std::mem::take(&mut self.notes),
             ..Ready::default()
         };
         ready.apply = self.log.take_committed(self.config.applying_bytes_max);

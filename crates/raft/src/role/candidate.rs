@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::quorum::VoteResult;
 use crate::raft::Raft;
+use crate::ready::Note;
 use crate::{CAMPAIGN_TRANSFER, MemberId, Message, MessageKind, Role, Term};
 
 impl Raft {
@@ -13,6 +14,7 @@ impl Raft {
         if self.role == Role::Leader || !self.is_promotable() || self.log.membership_unsettled() {
             return;
         }
+        self.notes.push(Note::Campaign(self.term));
         if self.config.pre_vote && !transfer {
             self.ask_before_election();
         } else {
@@ -23,6 +25,7 @@ impl Raft {
     fn ask_before_election(&mut self) {
         self.role = Role::PreCandidate;
         self.leader = MemberId::NONE;
+        self.notes.push(Note::Became(self.role, self.term));
         self.tracker.clear_votes();
         let next_term = Term(self.term.0 + 1);
         for message in self.vote_requests(MessageKind::PreVote, next_term, Bytes::new()) {
@@ -35,6 +38,7 @@ impl Raft {
     fn elect(&mut self, transfer: bool) {
         self.reset(Term(self.term.0 + 1));
         self.role = Role::Candidate;
+        self.notes.push(Note::Became(self.role, self.term));
         self.vote = self.id;
         let context = if transfer { Bytes::from_static(CAMPAIGN_TRANSFER) } else { Bytes::new() };
         // The requests tell of the new term and of the end of the log: both have to be on disk first (invariant 11).

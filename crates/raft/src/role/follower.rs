@@ -1,6 +1,7 @@
 //! Following: taking entries, commit index and snapshots from the leader, passing requests on to it.
 
 use crate::raft::Raft;
+use crate::ready::Note;
 use crate::{Index, MemberId, Message, MessageKind, ReadState, Role, Snapshot, Term, confchange};
 
 impl Raft {
@@ -8,6 +9,7 @@ impl Raft {
         self.reset(term);
         self.role = Role::Follower;
         self.leader = leader;
+        self.notes.push(Note::Became(self.role, term));
     }
 
     pub(crate) fn step_follower(&mut self, message: Message) {
@@ -118,6 +120,7 @@ impl Raft {
 
     /// The membership is another one now; a leader has consequences to draw.
     pub(crate) fn membership_changed(&mut self) {
+        self.notes.push(Note::Membership(self.conf_state()));
         if self.role == Role::Leader {
             self.leader_membership_changed();
         }

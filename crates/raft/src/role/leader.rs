@@ -2,6 +2,7 @@
 
 use crate::raft::{ProposeError, Raft};
 use crate::read_index::Pending;
+use crate::ready::Note;
 use crate::tracker::Pace;
 use crate::{ConfChangeV2, Entry, EntryKind, Index, MemberId, Message, MessageKind, ReadState, Role};
 
@@ -10,6 +11,7 @@ impl Raft {
         self.reset(self.term);
         self.role = Role::Leader;
         self.leader = self.id;
+        self.notes.push(Note::Became(self.role, self.term));
         if let Some(own) = self.tracker.progress.get_mut(&self.id) {
             own.recent_active = true;
             own.become_replicate();

@@ -143,7 +143,7 @@ impl Member {
 
     /// Drains consensus once.
     pub fn pump(&mut self, checks: &mut Checks) {
-        let Ready { persist, messages, restore, apply, reads, soft_state } = self.raft.ready();
+        let Ready { persist, messages, restore, apply, reads, soft_state, notes: _ } = self.raft.ready();
         checks.log(&self.raft);
         if let Some(state) = soft_state {
             checks.role(self.id, state, &self.raft);
