@@ -113,21 +113,35 @@ impl Connection {
     }
 
     async fn dial(&self, address: &str) -> Result<Channel, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|_| format!("dial tcp: address {address}: not an address"))?
+        let (network, uri) = match socket_file(address) {
+            Some(_) => ("unix", address.to_owned()),
+            None => ("tcp", format!("http://{address}")),
+        };
+        let endpoint = Endpoint::from_shared(uri)
+            .map_err(|_| format!("dial {network}: address {address}: not an address"))?
             .connect_timeout(self.dial_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keep_alive_interval(self.keepalive_time)
             .keep_alive_timeout(self.keepalive_timeout);
-        endpoint.connect().await.map_err(|error| format!("dial tcp {address}: {}", reason(&error)))
+        let at = socket_file(address).unwrap_or(address);
+        endpoint.connect().await.map_err(|error| format!("dial {network} {at}: {}", reason(&error)))
     }
 }
 
-/// `host:port` of an endpoint as users write it.
+/// The path of `unix:///path` and `unix:/path`.
+fn socket_file(address: &str) -> Option<&str> {
+    let path = address.strip_prefix("unix:")?;
+    Some(path.strip_prefix("//").unwrap_or(path))
+}
+
+/// `host:port` of an endpoint as users write it; that of a socket file stays as it is.
 fn address(endpoint: &str) -> &str {
     let endpoint = endpoint.trim();
+    if socket_file(endpoint).is_some() {
+        return endpoint;
+    }
     let bare = endpoint.strip_prefix("http://").unwrap_or(endpoint);
     bare.split('/').next().filter(|host| !host.is_empty() && !bare.contains("://")).unwrap_or(bare)
 }
@@ -153,6 +167,21 @@ mod tests {
         {
             assert_eq!(address(text), "127.0.0.1:2379", "{text:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_file_is_an_endpoint() {
+        let dir = std::env::temp_dir().join(format!("balsa-client-{}", std::process::id()));
+        let endpoint = format!("unix://{}", dir.display());
+        assert_eq!(address(&format!(" {endpoint}")), endpoint);
+        let connection = Connection::new(&Options::to([endpoint.clone()]));
+        let refused = connection.dial(&endpoint).await.unwrap_err();
+        let missing = "no such file or directory";
+        assert_eq!(refused, format!("dial unix {}: connect: {missing}", dir.display()));
+        let listener = tokio::net::UnixListener::bind(&dir).unwrap();
+        connection.dial(&endpoint).await.unwrap();
+        listener.accept().await.unwrap();
+        std::fs::remove_file(&dir).unwrap();
     }
 
     #[tokio::test]

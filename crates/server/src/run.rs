@@ -1,6 +1,6 @@
 //! A member's life: files, threads, tasks, doors, and the way down.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use crate::applied::{Applied, Leadership};
 use crate::bootstrap::{self, Booted};
 use crate::config::{Config, Url};
 use crate::http::door::{Door, Limits};
+use crate::http::listener::Listener;
 use crate::http::{client_service, grpc_service, http_service, metrics_service, peer};
 use crate::log;
 use crate::member::{Member, ReadRounds};
@@ -34,17 +35,17 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Listening sockets by what is served on them.
 struct Listeners {
-    clients: Vec<TcpListener>,
-    http: Vec<TcpListener>,
-    peers: Vec<TcpListener>,
-    metrics: Vec<TcpListener>,
+    clients: Vec<Listener>,
+    http: Vec<Listener>,
+    peers: Vec<Listener>,
+    metrics: Vec<Listener>,
 }
 
 /// A running member. Drop it only after [`Running::stop`].
 pub struct Running {
     /// What handlers see of it.
     pub member: Arc<Member>,
-    /// Where clients can connect.
+    /// Ports where clients can connect.
     pub client_addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     door: Door,
@@ -85,7 +86,7 @@ impl Running {
             .and_then(|cluster| bootstrap::boot(&disk, config, cluster))
             .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
         notices::booted(config, &booted, start);
-        let client_addresses = listeners.clients.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let client_addresses = listeners.clients.iter().filter_map(Listener::port).collect();
         let (stop, stopping) = watch::channel(false);
         let removed = Arc::new(tokio::sync::Notify::new());
         let loops = std::thread::available_parallelism().map_or(1, usize::from);
@@ -127,13 +128,13 @@ impl Running {
             task::corruption::initial(member).await?;
         }
         for listener in listeners.peers {
-            log::info!("serving peer traffic", "address" = address(&listener));
-            log::info!("cmux::serve", "address" = address(&listener));
-            self.peer_door.open(listener, peer::service(member.clone()))?;
+            log::info!("serving peer traffic", "address" = listener.address());
+            log::info!("cmux::serve", "address" = listener.address());
+            self.peer_door.open(listener, peer::service(member.clone()));
         }
         for listener in listeners.metrics {
-            log::info!("serving metrics", "address" = address(&listener));
-            self.door.open(listener, metrics_service(member.clone()))?;
+            log::info!("serving metrics", "address" = listener.address());
+            self.door.open(listener, metrics_service(member.clone()));
         }
         log::info!(
             "now serving peer/client/metrics",
@@ -166,9 +167,9 @@ impl Running {
             log::info!(
                 "serving client traffic insecurely; this is strongly discouraged!",
                 "traffic" = traffic,
-                "address" = address(&listener)
+                "address" = listener.address()
             );
-            self.door.open(listener, service)?;
+            self.door.open(listener, service);
         }
         Ok(())
     }
@@ -210,7 +211,7 @@ impl Running {
 /// What is configured but not built yet is refused, rather than passed over.
 pub(crate) fn check_supported(config: &Config) -> Result<(), StartError> {
     if config.auth_token != "simple" {
-        return Err(format!("--auth-token={} is not supported yet", config.auth_token).into());
+        return Err(format!("--auth-token={} is not supported yet: use simple", config.auth_token).into());
     }
     if !config.discovery_srv.is_empty() || !config.discovery.endpoints.is_empty() {
         return Err("discovery is not supported yet: use --initial-cluster".into());
@@ -243,8 +244,8 @@ impl Listeners {
         let bind_all = |urls| bind_all(urls, config.socket_reuse_port);
         let peers = bind_all(&config.listen_peer_urls)?;
         for listener in &peers {
-            // Its connections inherit it: a stream to a member that is gone, or does not read, ends as etcd's do.
-            rustix::net::sockopt::set_tcp_user_timeout(listener, PEER_WRITE_TIMEOUT_MS)?;
+            // A stream to a member that is gone, or does not read, ends as etcd's do.
+            listener.end_unread(PEER_WRITE_TIMEOUT_MS)?;
         }
         log::info!(
             "configuring client listeners",
@@ -261,40 +262,10 @@ impl Listeners {
 
 /// How long what is sent to a peer may go without being taken.
 const PEER_WRITE_TIMEOUT_MS: u32 = 5000;
-/// Connections that may wait to be accepted, as Go asks for.
-const BACKLOG: u32 = 4096;
 
 /// Must be called inside a runtime.
-fn bind_all(urls: &[Url], reuse_port: bool) -> Result<Vec<TcpListener>, StartError> {
-    let bind = |url: &Url| -> Result<TcpListener, StartError> {
-        if url.scheme != crate::config::Scheme::Http {
-            return Err(format!("cannot listen on {url}: only http is supported yet").into());
-        }
-        let refused = |e| format!("listen tcp {}: bind: {}", url.host, crate::config::go_io_error(&e));
-        let addresses: Vec<SocketAddr> = url.host.to_socket_addrs().map_err(refused)?.collect();
-        // A name with several addresses means one of them, IPv4 first: another one is no way out of a port in use.
-        let ipv4 = addresses.iter().find(|address| address.is_ipv4());
-        let address =
-            ipv4.or(addresses.first()).ok_or_else(|| format!("lookup {}: no such host", url.host))?;
-        Ok(listen(*address, reuse_port).map_err(refused)?)
-    };
-    urls.iter().map(bind).collect()
-}
-
-fn listen(address: SocketAddr, reuse_port: bool) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-    };
-    // Go sets this on every listener, so that a restart need not wait; --socket-reuse-address adds nothing.
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(reuse_port)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
-}
-
-fn address(listener: &TcpListener) -> String {
-    listener.local_addr().map_or_else(|_| String::new(), |a| a.to_string())
+fn bind_all(urls: &[Url], reuse_port: bool) -> Result<Vec<Listener>, StartError> {
+    Ok(urls.iter().map(|url| Listener::bind(url, reuse_port)).collect::<Result<_, _>>()?)
 }
 
 /// Keys that exist now.

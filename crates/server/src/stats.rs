@@ -211,12 +211,12 @@ pub fn slow_apply(took: Duration, expected: Duration, entry: &raft::Entry) {
 
 /// A request took longer than `--warning-unary-request-duration`. Its content is not logged; -1 stands for what was
 /// not counted, as in etcd.
-pub fn slow_request(path: &str, took: Duration, remote: std::net::SocketAddr) {
+pub fn slow_request(path: &str, took: Duration, remote: crate::http::listener::Remote) {
     log::warning!(
         "request stats",
         "start time" = log::timestamp(std::time::SystemTime::now() - took),
         "time spent" = took,
-        "remote" = remote.to_string(),
+        "remote" = remote.map_or_else(|| "@".to_owned(), |remote| remote.to_string()),
         "response type" = path,
         "request count" = -1,
         "request size" = -1,

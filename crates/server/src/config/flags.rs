@@ -204,7 +204,7 @@ pub(super) fn sorted() -> Vec<&'static Flag> {
     all
 }
 
-pub(super) const HTTP: Status = Status::Partly("only http is served until TLS; socket files are refused");
+pub(super) const HTTP: Status = Status::Partly("https and unixs are refused until TLS");
 pub(super) const CLUSTER: Status = Status::Later("clustering");
 pub(super) const TLS: Status = Status::Later("TLS");
 pub(super) const DISCOVERY: Status = Status::Later("discovery");

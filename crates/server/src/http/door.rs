@@ -6,7 +6,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::h2::Serving;
 use super::inbox::Inbox;
+use super::listener::{Accepted, Listener, Remote, Socket};
 use crate::rpc::body::Body;
 
 /// Sockets that may wait for a front loop; above that the listener itself waits.
@@ -35,7 +35,7 @@ pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// Answers one request of HTTP/1.1.
 pub type Requests = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 /// Answers one request of HTTP/2.
-pub type Calls = Arc<dyn Fn(Arc<http2::Head>, Inbox, SocketAddr) -> Answer + Send + Sync>;
+pub type Calls = Arc<dyn Fn(Arc<http2::Head>, Inbox, Remote) -> Answer + Send + Sync>;
 
 /// What a listener serves.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ pub struct Limits {
 
 struct Loop {
     runtime: tokio::runtime::Handle,
-    sockets: mpsc::Sender<(TcpStream, SocketAddr, Service)>,
+    sockets: mpsc::Sender<(Accepted, Service)>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -108,9 +108,7 @@ impl Door {
     }
 
     /// Accepts on `listener` from now on. Must be called inside a runtime.
-    pub fn open(&self, listener: TcpListener, service: Service) -> std::io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
+    pub fn open(&self, listener: Listener, service: Service) {
         let (loops, mut stop) = (self.loops.clone(), self.stop.clone());
         tokio::spawn(async move {
             loop {
@@ -119,13 +117,12 @@ impl Door {
                     _ = stop.wait_for(|stop| *stop) => return,
                 };
                 match accepted {
-                    Ok((socket, remote)) => hand_over(&loops, socket, remote, &service).await,
+                    Ok(socket) => hand_over(&loops, socket, &service).await,
                     // Out of descriptors, or the client left already: let things settle.
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             }
         });
-        Ok(())
     }
 
     /// Waits until every loop has ended.
@@ -136,32 +133,29 @@ impl Door {
     }
 }
 
-async fn hand_over(loops: &[Loop], socket: tokio::net::TcpStream, remote: SocketAddr, service: &Service) {
-    // A socket that cannot be set up is a client that has gone.
-    let Ok(socket) = socket.into_std() else { return };
-    let _ = socket.set_nodelay(true);
+async fn hand_over(loops: &[Loop], socket: Accepted, service: &Service) {
     let Some(least) = loops.iter().min_by_key(|l| l.connections.load(Ordering::Relaxed)) else { return };
     least.connections.fetch_add(1, Ordering::Relaxed);
-    if least.sockets.send((socket, remote, service.clone())).await.is_err() {
+    if least.sockets.send((socket, service.clone())).await.is_err() {
         least.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 async fn serve_loop(
-    mut arriving: mpsc::Receiver<(TcpStream, SocketAddr, Service)>,
+    mut arriving: mpsc::Receiver<(Accepted, Service)>,
     connections: Arc<AtomicUsize>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
-        let (socket, remote, service) = tokio::select! {
+        let (socket, service) = tokio::select! {
             arrived = arriving.recv() => match arrived {
                 Some(arrived) => arrived,
                 None => break,
             },
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let Ok(socket) = tokio::net::TcpStream::from_std(socket) else {
+        let Ok((socket, remote)) = socket.enter() else {
             connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         };
@@ -178,8 +172,8 @@ async fn serve_loop(
 }
 
 async fn serve_connection(
-    mut socket: tokio::net::TcpStream,
-    remote: SocketAddr,
+    mut socket: Socket,
+    remote: Remote,
     service: Service,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -200,7 +194,7 @@ async fn serve_connection(
 }
 
 /// Reads as much as it takes to tell. No method of HTTP/1.1 begins as the preface of HTTP/2 does.
-async fn begins_as_http2(socket: &mut tokio::net::TcpStream, begun: &mut BytesMut) -> bool {
+async fn begins_as_http2(socket: &mut Socket, begun: &mut BytesMut) -> bool {
     const TELLING: usize = 3;
     while begun.len() < TELLING && http2::PREFACE.starts_with(begun) {
         // What has ended is for the server of HTTP/1.1 to find out.
@@ -212,12 +206,12 @@ async fn begins_as_http2(socket: &mut tokio::net::TcpStream, begun: &mut BytesMu
 }
 
 async fn serve_requests(
-    socket: tokio::net::TcpStream,
+    socket: Socket,
     begun: BytesMut,
     requests: Requests,
     stopped: impl Future<Output = ()>,
 ) {
-    let (read, write) = socket.into_split();
+    let (read, write) = tokio::io::split(socket);
     let socket = tokio::io::join(std::io::Cursor::new(begun).chain(read), write);
     let service = service_fn(move |request| {
         let answer = requests(request);

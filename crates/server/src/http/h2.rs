@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io::IoSlice;
 use std::iter::Peekable;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -24,6 +23,7 @@ use super::blocks;
 use super::door::{Answer, Calls, Limits};
 use super::inbox::{Inbox, Piece, Releases};
 use super::keepalive::{Due, Keepalive};
+use super::listener::Remote;
 use super::slots::Slots;
 use crate::rpc::body::Body;
 
@@ -65,7 +65,7 @@ struct Open {
 /// Serves a connection until it ends or, after `stop`, its last stream has.
 pub struct Serving<S> {
     socket: S,
-    remote: SocketAddr,
+    remote: Remote,
     calls: Calls,
     connection: Connection,
     input: BytesMut,
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     pub fn new(
         socket: S,
         input: BytesMut,
-        remote: SocketAddr,
+        remote: Remote,
         calls: Calls,
         limits: Limits,
         stop: impl Future<Output = ()> + Send + 'static,

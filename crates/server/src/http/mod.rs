@@ -6,6 +6,7 @@ mod h2;
 mod health;
 pub mod inbox;
 mod keepalive;
+pub mod listener;
 mod metrics;
 pub mod peer;
 mod slots;

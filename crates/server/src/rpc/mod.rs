@@ -19,7 +19,6 @@ mod recipe;
 mod watch;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::http::inbox::Inbox;
+use crate::http::listener::Remote;
 use crate::member::Member;
 use crate::stats::Started;
 use body::{Body, Message};
@@ -83,7 +83,7 @@ impl Reply for Message {
 pub type Sink = mpsc::Sender<Result<Message, Status>>;
 
 /// Answers one gRPC request that came from `remote`.
-pub async fn serve(member: Arc<Member>, head: Arc<Head>, inbox: Inbox, remote: SocketAddr) -> Response<Body> {
+pub async fn serve(member: Arc<Member>, head: Arc<Head>, inbox: Inbox, remote: Remote) -> Response<Body> {
     let timeout = match frame::check_headers(&head.method, &head.fields) {
         Ok(timeout) => timeout,
         Err(response) => return *response,

@@ -19,8 +19,7 @@ fn serve(socket: DuplexStream, calls: Calls) {
         keepalive_timeout: Duration::ZERO,
         ping_interval_min: Duration::from_secs(1),
     };
-    let remote = SocketAddr::from(([127, 0, 0, 1], 1));
-    tokio::spawn(Serving::new(socket, BytesMut::new(), remote, calls, limits, pending()));
+    tokio::spawn(Serving::new(socket, BytesMut::new(), None, calls, limits, pending()));
 }
 
 /// A connection whose client takes `window` bytes of each answer unasked.
