@@ -1,6 +1,6 @@
 //! The real thing: files of Go etcd under our engine, and files of our engine under Go etcd.
 //!
-//! Runs when `ETCD_GO` names one or more directories (separated by `:`) with Go's `etcd` and `etcdutl`.
+//! Runs when `ETCD_GO` names one or more Go etcds (separated by `:`), the program or its directory, with `etcdutl` beside it.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -272,7 +272,11 @@ fn go_etcd_and_this_engine_read_and_write_each_others_files() {
         println!("ETCD_GO is not set: not run");
         return;
     };
-    for (n, bin) in dirs.split(':').map(PathBuf::from).enumerate() {
+    // The program itself is named for the other tests; its tools are beside it.
+    let beside =
+        |path: &str| Path::new(path).parent().filter(|_| Path::new(path).is_file()).map(Path::to_owned);
+    let dirs = dirs.split(':').map(|path| beside(path).unwrap_or_else(|| path.into()));
+    for (n, bin) in dirs.enumerate() {
         let data = std::env::temp_dir().join(format!("balsa-backend-{}-{n}", std::process::id()));
         both_ways(&bin, &data);
         std::fs::remove_dir_all(&data).unwrap();

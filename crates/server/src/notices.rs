@@ -1,11 +1,11 @@
 //! What a start and an end tell the log, in etcd's words.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ::raft::ConfChangeKind;
 
 use crate::bootstrap::{self, Booted};
-use crate::config::{BCRYPT_COST, BCRYPT_COSTS, ClusterState, Config};
+use crate::config::{AutoCompaction, BCRYPT_COST, BCRYPT_COSTS, ClusterState, Config};
 use crate::log;
 
 /// An id as etcd shows it.
@@ -32,9 +32,18 @@ pub fn starting(config: &Config, was_initialized: bool) {
         ClusterState::New => "new",
         ClusterState::Existing => "existing",
     };
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let retention = retention(config);
+    let registry = &config.discovery;
     log::info!(
         "starting an etcd server",
         "etcd-version" = bootstrap::announced_version(config),
+        "git-sha" = crate::config::GIT_SHA,
+        "go-version" = crate::config::GO_VERSION,
+        "go-os" = std::env::consts::OS,
+        "go-arch" = crate::config::go_arch(),
+        "max-cpu-set" = cpus,
+        "max-cpu-available" = cpus,
         "member-initialized" = was_initialized,
         "name" = &config.name,
         "data-dir" = &config.data_dir,
@@ -43,7 +52,7 @@ pub fn starting(config: &Config, was_initialized: bool) {
         "member-dir" = log::Value::text(config.member_dir().display()),
         "force-new-cluster" = config.force_new_cluster,
         "heartbeat-interval" = config.tick(),
-        "election-timeout" = std::time::Duration::from_millis(config.election_ms),
+        "election-timeout" = Duration::from_millis(config.election_ms),
         "initial-election-tick-advance" = config.initial_election_tick_advance,
         "snapshot-count" = config.snapshot_count,
         "max-wals" = config.max_wals,
@@ -54,6 +63,7 @@ pub fn starting(config: &Config, was_initialized: bool) {
         "advertise-client-urls" = &config.advertise_client_urls,
         "listen-client-urls" = &config.listen_client_urls,
         "listen-metrics-urls" = &config.listen_metrics_urls,
+        "local-address" = "",
         "cors" = &config.cors,
         "host-whitelist" = &config.host_whitelist,
         "initial-cluster" = if was_initialized { "" } else { config.initial_cluster.as_str() },
@@ -63,9 +73,28 @@ pub fn starting(config: &Config, was_initialized: bool) {
         "max-request-bytes" = config.max_request_bytes,
         "max-concurrent-streams" = config.max_concurrent_streams,
         "pre-vote" = config.pre_vote,
+        "feature-gates" = config.features.to_string(),
+        "initial-corrupt-check" = config.features.initial_corrupt_check,
+        "corrupt-check-time-interval" = config.corrupt_check_time,
+        "compact-check-time-interval" = config.compact_hash_check_time,
         "auto-compaction-mode" = &config.auto_compaction_mode,
-        "auto-compaction-retention" = &config.auto_compaction_retention,
-        "max-learners" = config.max_learners
+        "auto-compaction-retention" = retention,
+        "auto-compaction-interval" = retention,
+        "discovery-token" = &registry.token,
+        "discovery-endpoints" = registry.endpoints.join(","),
+        "discovery-dial-timeout" = registry.dial_timeout,
+        "discovery-request-timeout" = registry.request_timeout,
+        "discovery-keepalive-time" = registry.keepalive_time,
+        "discovery-keepalive-timeout" = registry.keepalive_timeout,
+        "discovery-insecure-transport" = registry.insecure_transport,
+        "discovery-insecure-skip-tls-verify" = registry.insecure_skip_tls_verify,
+        "discovery-cert" = &registry.cert,
+        "discovery-key" = &registry.key,
+        "discovery-cacert" = &registry.cacert,
+        "discovery-user" = &registry.user,
+        "downgrade-check-interval" = config.downgrade_check_time,
+        "max-learners" = config.max_learners,
+        "v2-deprecation" = "write-only"
     );
     if config.max_request_bytes > RECOMMENDED_REQUEST_BYTES {
         log::warning!(
@@ -75,6 +104,15 @@ pub fn starting(config: &Config, was_initialized: bool) {
             "recommended-request-bytes" = RECOMMENDED_REQUEST_BYTES,
             "recommended-request-size" = log::size(RECOMMENDED_REQUEST_BYTES)
         );
+    }
+}
+
+/// How old history becomes; a number of revisions counts as so many nanoseconds, as in etcd.
+fn retention(config: &Config) -> Duration {
+    match config.auto_compaction() {
+        Ok(AutoCompaction::Periodic(age)) => age,
+        Ok(AutoCompaction::Revision(count)) => Duration::from_nanos(count.unsigned_abs()),
+        Ok(AutoCompaction::Off) | Err(_) => Duration::ZERO,
     }
 }
 
@@ -197,12 +235,12 @@ pub fn fast_forwarded(config: &Config, member_id: u64, ticks: u32) {
         "forward-ticks" = ticks,
         "forward-duration" = config.tick() * ticks,
         "election-ticks" = config.election_ticks(),
-        "election-timeout" = std::time::Duration::from_millis(config.election_ms)
+        "election-timeout" = Duration::from_millis(config.election_ms)
     );
 }
 
 /// Old files will be removed.
-pub fn purging(config: &Config, interval: std::time::Duration) {
+pub fn purging(config: &Config, interval: Duration) {
     let places =
         [("snap", config.snap_path(), config.max_snapshots), ("wal", config.wal_path(), config.max_wals)];
     for (suffix, dir, keep) in places.into_iter().filter(|(.., keep)| *keep > 0) {

@@ -85,6 +85,7 @@ impl Running {
         let booted = found
             .and_then(|cluster| bootstrap::boot(&disk, config, cluster))
             .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
+        crate::stats::read_members();
         notices::booted(config, &booted, start);
         let client_addresses = listeners.clients.iter().filter_map(Listener::port).collect();
         let (stop, stopping) = watch::channel(false);
@@ -344,9 +345,13 @@ fn assemble(
         defragmenting: AtomicBool::new(false),
         config: config.clone(),
     });
-    let Booted { wal: log_file, store, restored, snapshot_index, has_v2_requests, .. } = booted;
+    let Booted {
+        wal: log_file, store, restored, snapshot_index, has_v2_requests, member_id, cluster_id, ..
+    } = booted;
     let committer = store.committer();
     let apply = Arc::new(parking_lot::Mutex::new(apply::Apply {
+        member_id,
+        cluster_id,
         raft: raft_to.clone(),
         wal: wal_to.clone(),
         commit: commit_to.clone(),

@@ -191,10 +191,67 @@ pub fn wal_synced(took: Duration) {
     }
 }
 
-/// The backend was committed. Our commit is one pass: all of it is writing.
-pub fn committed(took: Duration) {
-    METRICS.etcd_disk_backend_commit_duration_seconds.observe_time(took);
-    METRICS.etcd_debugging_disk_backend_commit_write_duration_seconds.observe_time(took);
+/// Measures a commit of the backend and its phases.
+pub struct CommitTimes {
+    start: Instant,
+    phase: Instant,
+}
+
+impl CommitTimes {
+    /// A commit begins.
+    pub fn start() -> CommitTimes {
+        let now = Instant::now();
+        CommitTimes { start: now, phase: now }
+    }
+
+    /// A phase is over.
+    pub fn passed(&mut self, phase: backend::Phase) {
+        let began = std::mem::replace(&mut self.phase, Instant::now());
+        let took = self.phase - began;
+        match phase {
+            backend::Phase::Change => return,
+            backend::Phase::Rebalance => {
+                &METRICS.etcd_debugging_disk_backend_commit_rebalance_duration_seconds
+            }
+            backend::Phase::Spill => &METRICS.etcd_debugging_disk_backend_commit_spill_duration_seconds,
+            backend::Phase::Write => &METRICS.etcd_debugging_disk_backend_commit_write_duration_seconds,
+        }
+        .observe_time(took);
+    }
+
+    /// The commit is over.
+    pub fn committed(self) {
+        METRICS.etcd_disk_backend_commit_duration_seconds.observe_time(self.start.elapsed());
+    }
+}
+
+/// A `.snap` file was written: when that began, when it was encoded, when it was synced.
+pub fn snap_saved(start: Instant, encoded: Instant, synced: Instant) {
+    METRICS.etcd_debugging_snap_save_marshalling_duration_seconds.observe_time(encoded - start);
+    METRICS.etcd_snap_fsync_duration_seconds.observe_time(synced - encoded);
+    METRICS.etcd_debugging_snap_save_total_duration_seconds.observe_time(synced - start);
+}
+
+/// A stream of a client failed otherwise than by the client's leaving.
+pub fn stream_failed(kind: &str, api: &str) {
+    METRICS.etcd_network_server_stream_failures_total.with(&[api, kind]).inc();
+}
+
+/// Responses of a watch stream were handed to the connection: `events` in `batches` responses, and `controls` other ones.
+pub fn watch_sent(start: Instant, batches: usize, events: usize, controls: usize) {
+    let took = start.elapsed();
+    METRICS.etcd_debugging_mvcc_events_total.add(events as u64);
+    if batches > 0 {
+        METRICS.etcd_debugging_server_watch_send_loop_watch_stream_duration_seconds.observe_time(took);
+    }
+    if events > 0 {
+        METRICS
+            .etcd_debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds
+            .observe(took.as_secs_f64() / events as f64);
+    }
+    if controls > 0 {
+        METRICS.etcd_debugging_server_watch_send_loop_control_stream_duration_seconds.observe_time(took);
+    }
 }
 
 /// An entry took longer than it should.
@@ -226,9 +283,29 @@ pub fn slow_request(path: &str, took: Duration, remote: crate::http::listener::R
     );
 }
 
+/// The v2 store of etcd: there is none here, but what it keeps, the members and their version, changes here as there.
+pub fn wrote_v2(action: &str) {
+    METRICS.etcd_debugging_store_writes_total.with(&[action]).inc();
+}
+
+/// A start reads the members and those removed, which in etcd are in the v2 store.
+pub fn read_members() {
+    METRICS.etcd_debugging_store_reads_total.with(&["getRecursive"]).add(2);
+}
+
+/// What a change of the members writes: etcd puts new ones there, and the ids of those removed.
+pub fn members_changed(change: &store::MemberChange) {
+    if matches!(change, store::MemberChange::Added(_) | store::MemberChange::Removed { .. }) {
+        wrote_v2("create");
+    }
+}
+
 /// A request was applied.
 pub fn applied(request: &[u8], success: bool, took: Duration) {
     if let Some(at) = operation(request) {
+        if matches!(OPERATIONS[at].1, "ClusterVersionSet" | "ClusterMemberAttrSet") {
+            wrote_v2("set");
+        }
         APPLIED[at].observe(success, took, |success| {
             METRICS.etcd_server_apply_duration_seconds.with(&[OPERATIONS[at].1, success, "v3"])
         });

@@ -1,4 +1,4 @@
-//! Logs exchanged with Go etcd, both ways. Runs only if `ETCD_GO` names a directory with its `etcd` and `etcdctl`.
+//! Logs exchanged with Go etcd, both ways. Runs only if `ETCD_GO` names its `etcd`, or the directory of it and `etcdctl`.
 #![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;
@@ -125,6 +125,7 @@ fn rewrite(disk: &Arc<dyn Disk>, dir: &Path, snapshots: &[SnapshotRecord]) {
 #[test]
 fn logs_are_exchanged_with_go_etcd() {
     let Some(programs) = std::env::var_os("ETCD_GO").map(PathBuf::from) else { return };
+    let programs = if programs.is_file() { programs.with_file_name("") } else { programs };
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
     let (dir, snap_dir) = (data.join("member/wal"), data.join("member/snap"));

@@ -106,6 +106,16 @@ impl FeatureGates {
     }
 }
 
+/// The gates that are not as they are by default.
+impl std::fmt::Display for FeatureGates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let default = FeatureGates::default().states();
+        let changed = self.states().into_iter().zip(default).filter(|(now, default)| now != default);
+        let pairs: Vec<String> = changed.map(|((name, _, on), _)| format!("{name}={on}")).collect();
+        f.write_str(&pairs.join(","))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +125,9 @@ mod tests {
         let mut gates = FeatureGates::default();
         gates.set("LeaseCheckpoint=false,AllAlpha=true, FastLeaseKeepAlive=0").unwrap();
         assert!(!gates.lease_checkpoint && gates.compact_hash_check && !gates.fast_lease_keep_alive);
+        let text = gates.to_string();
+        assert!(text.starts_with("CompactHashCheck=true,FastLeaseKeepAlive=false,"), "{text}");
+        assert!(!text.contains("LeaseCheckpoint="), "as by default: {text}");
     }
 
     #[test]

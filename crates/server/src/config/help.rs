@@ -19,16 +19,21 @@ pub const GIT_SHA: &str = match option_env!("BALSA_GIT_SHA") {
 /// Stands where etcd names the version of Go.
 pub const GO_VERSION: &str = "none, this is Rust";
 
-/// The lines of `--version`: etcd's, then ours.
-pub fn version() -> String {
-    let arch = match std::env::consts::ARCH {
+/// This machine's kind, as Go calls it.
+pub fn go_arch() -> &'static str {
+    match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    };
+    }
+}
+
+/// The lines of `--version`: etcd's, then ours.
+pub fn version() -> String {
     format!(
-        "etcd Version: {ETCD_VERSION}\nGit SHA: {GIT_SHA}\nGo Version: {GO_VERSION}\nGo OS/Arch: {}/{arch}\nBalsa Version: {BALSA_VERSION}\n",
-        std::env::consts::OS
+        "etcd Version: {ETCD_VERSION}\nGit SHA: {GIT_SHA}\nGo Version: {GO_VERSION}\nGo OS/Arch: {}/{}\nBalsa Version: {BALSA_VERSION}\n",
+        std::env::consts::OS,
+        go_arch()
     )
 }
 

@@ -111,17 +111,17 @@ metrics! {
     etcd_debugging_store_expires_total: Counter = "counter" Counter::default(),
         "Total number of expired keys.";
     etcd_debugging_store_reads_failed_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
-        "v2 store failed reads.";
+        "Failed read actions by (get/getRecursive), local to this member.";
     etcd_debugging_store_reads_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
-        "v2 store reads.";
+        "Total number of reads action by (get/getRecursive), local to this member.";
     etcd_debugging_store_watch_requests_total: Counter = "counter" Counter::default(),
         "Total number of incoming watch requests (new or reestablished).";
     etcd_debugging_store_watchers: Gauge = "gauge" Gauge::default(),
         "Count of currently active watchers.";
     etcd_debugging_store_writes_failed_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
-        "v2 store failed writes.";
+        "Failed write actions (e.g. set/compareAndDelete), seen by this member.";
     etcd_debugging_store_writes_total: Family<Counter> = "counter" Family::new(&["action"], Counter::default),
-        "v2 store writes.";
+        "Total number of writes (e.g. set/compareAndDelete) seen by this member.";
     etcd_disk_backend_commit_duration_seconds: Histogram = "histogram" Histogram::new(exponential(0.001, 2.0, 14)),
         "The latency distributions of commit called by backend.";
     etcd_disk_backend_defrag_duration_seconds: Histogram = "histogram" Histogram::new(exponential(0.1, 2.0, 13)),
@@ -231,7 +231,7 @@ metrics! {
     etcd_server_leader_changes_seen_total: Counter = "counter" Counter::default(),
         "The number of leader changes seen.";
     etcd_server_learner_promote_failures: Family<Counter> = "counter" Family::new(&["Reason"], Counter::default),
-        "Failed promotions by reason.";
+        "The total number of failed learner promotions (likely learner not ready) while this member is leader.";
     etcd_server_learner_promote_successes: Counter = "counter" Counter::default(),
         "The total number of successful learner promotions while this member is leader.";
     etcd_server_proposals_applied_total: Gauge = "gauge" Gauge::default(),

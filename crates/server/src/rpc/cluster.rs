@@ -13,6 +13,7 @@ use super::error::{self, Status};
 use crate::member::Member;
 use crate::notices::hex;
 use crate::peer::ask::{self, AskError};
+use crate::stats::METRICS;
 use crate::{bootstrap, log};
 
 /// Log position, relative to the leader's, from which on a learner may be promoted.
@@ -145,6 +146,26 @@ pub async fn promote_here(member: &Member, id: u64) -> Result<Vec<store::Member>
     if !member.leadership.leads() {
         return Err(error::NOT_LEADER);
     }
+    let promoted = promote_learner(member, id).await;
+    match &promoted {
+        Ok(_) => METRICS.etcd_server_learner_promote_successes.inc(),
+        Err(status) => METRICS.etcd_server_learner_promote_failures.with(&[promote_reason(status)]).inc(),
+    }
+    promoted
+}
+
+/// Why a promotion failed, as etcd labels it: in words from behind the wire.
+fn promote_reason(status: &Status) -> &str {
+    if *status == error::MEMBER_NOT_FOUND {
+        "membership: ID not found"
+    } else if *status == error::MEMBER_NOT_LEARNER {
+        "membership: can only promote a learner member"
+    } else {
+        &status.message
+    }
+}
+
+async fn promote_learner(member: &Member, id: u64) -> Result<Vec<store::Member>, Status> {
     check_learner_ready(member, id).await?;
     let promoted = store::Member { id, ..Default::default() };
     let context = ConfChangeContext { member: promoted, is_promote: true }.to_json();

@@ -48,8 +48,13 @@ pub async fn revoke(call: Call, request: pb::LeaseRevokeRequest) -> Result<pb::L
 
 /// Lease/LeaseKeepAlive: one answer per message.
 pub async fn keep_alive(call: Call, mut messages: Messages, sink: Sink) -> Result<(), Status> {
-    while let Some(bytes) = messages.next().await? {
-        let request: pb::LeaseKeepAliveRequest = frame::decode_streamed(bytes)?;
+    loop {
+        let request = match messages.next().await {
+            Ok(None) => return Ok(()),
+            Ok(Some(bytes)) => frame::decode_streamed::<pb::LeaseKeepAliveRequest>(bytes),
+            Err(status) => Err(status),
+        };
+        let request = request.inspect_err(|status| super::not_received(status, "lease-keepalive"))?;
         // The header is filled before renewing: it must not show more than the renewal knows.
         let header = call.member.header();
         let who = call.user().await?;
@@ -59,7 +64,6 @@ pub async fn keep_alive(call: Call, mut messages: Messages, sink: Sink) -> Resul
         let message = Message::Whole(response.encode_to_vec().into());
         sink.send(Ok(message)).await.map_err(|_| error::CANCELED)?;
     }
-    Ok(())
 }
 
 /// The new TTL in seconds; 0 when there is no such lease. Whoever leads renews it.

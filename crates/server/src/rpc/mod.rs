@@ -238,6 +238,18 @@ where
     });
 }
 
+/// A request of a stream could not be read. A client that has left is no failure.
+fn not_received(status: &Status, api: &str) {
+    if !matches!(status.code, Code::Canceled | Code::DeadlineExceeded) {
+        let what = api.replace('-', " ");
+        crate::log::warning!(
+            format!("failed to receive {what} request from gRPC stream"),
+            "error" = status.message.as_ref()
+        );
+        crate::stats::stream_failed("receive", api);
+    }
+}
+
 async fn one(messages: &mut Messages) -> Result<Bytes, Status> {
     let bytes = messages.next().await?.ok_or(Status::fixed(Code::Unknown, "EOF"))?;
     Ok(bytes)

@@ -1,7 +1,7 @@
 //! Watch: many watchers over one stream.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mvcc::watch::{Kind, Refusal, WatchOutput, WatchSpec, split};
@@ -26,7 +26,7 @@ pub async fn watch(call: Call, messages: Messages, sink: Sink) -> Result<(), Sta
     let stream = call.member.hub.open();
     let asker = stream.asker();
     tokio::select! {
-        ended = ask(&call, messages, &asker) => ended,
+        ended = ask(&call, messages, &asker) => ended.inspect_err(|status| super::not_received(status, "watch")),
         ended = answer(call.member.clone(), stream, sink) => ended,
         () = ticks(&call.member, &asker) => Ok(()),
         () = call.member.stopping() => Err(error::STOPPED),
@@ -81,11 +81,19 @@ async fn create(call: &Call, create: pb::WatchCreateRequest, asker: &Asker) {
 async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Result<(), Status> {
     let limit = super::message_limit(&member);
     while let Some(outputs) = stream.next().await {
+        let start = Instant::now();
         let mut batch = Batch::default();
+        let (mut batches, mut events) = (0, 0);
+        let responses = outputs.len();
         for output in outputs {
+            if let Kind::Events { events: sent, .. } = &output.kind {
+                batches += 1;
+                events += sent.len();
+            }
             encode(&member, output, limit, &mut batch);
         }
         sink.send(Ok(Message::Batch(batch))).await.map_err(|_| error::WATCH_CANCELED)?;
+        crate::stats::watch_sent(start, batches, events, responses - batches);
     }
     Err(error::STOPPED)
 }
@@ -140,6 +148,10 @@ async fn ticks(member: &Member, asker: &Asker) {
     let jitter = rand::rng().random_range(0.0..0.1);
     loop {
         tokio::time::sleep(interval.mul_f64(1.0 + jitter)).await;
+        let start = Instant::now();
         asker.periodic();
+        crate::stats::METRICS
+            .etcd_debugging_server_watch_send_loop_progress_duration_seconds
+            .observe_time(start.elapsed());
     }
 }

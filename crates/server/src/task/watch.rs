@@ -324,7 +324,6 @@ impl Owner {
     fn events(&mut self, batches: &[Arc<EventBatch>], shared: &Shared) {
         shared.waiting.fetch_sub(batches.len(), Ordering::Relaxed);
         for batch in batches {
-            crate::stats::METRICS.etcd_debugging_mvcc_events_total.add(batch.events.len() as u64);
             if let Err(error) = self.hub.notify(batch, &self.reader) {
                 crate::thread::fatal("failed to read the history of keys", &error);
             }

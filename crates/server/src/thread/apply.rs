@@ -65,6 +65,10 @@ pub enum Job {
 
 /// The store and those who hear from it.
 pub struct Apply {
+    /// This member.
+    pub member_id: u64,
+    /// Its cluster.
+    pub cluster_id: u64,
     /// The state machine.
     pub store: Store,
     /// Acknowledgements go here.
@@ -394,12 +398,15 @@ impl Apply {
         if outcome.removed_self && !outcome.is_replay {
             (self.removed)();
         }
-        if outcome.change.is_some() {
+        if let Some(change) = &outcome.change {
             self.peers.set_members(self.store.members());
+            crate::stats::members_changed(change);
         }
-        if let Some(store::MemberChange::Added(member)) = outcome.change.filter(|_| !outcome.is_replay) {
+        if let Some(store::MemberChange::Added(member)) = outcome.change {
             log::info!(
-                "added member",
+                if outcome.is_replay { "ignore already added member" } else { "added member" },
+                "cluster-id" = format!("{:x}", self.cluster_id),
+                "local-member-id" = format!("{:x}", self.member_id),
                 "added-peer-id" = format!("{:x}", member.id),
                 "added-peer-peer-urls" = log::Value::list(&member.peer_urls),
                 "added-peer-is-learner" = member.is_learner

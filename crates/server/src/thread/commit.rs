@@ -31,11 +31,11 @@ pub fn run(
             match job {
                 Job::Arm => due = Some(due.unwrap_or_else(|| Instant::now() + interval)),
                 Job::Sealed(number) => {
-                    let start = Instant::now();
-                    if let Err(error) = committer.commit_sealed() {
+                    let mut times = crate::stats::CommitTimes::start();
+                    if let Err(error) = committer.commit_sealed_in_phases(&mut |phase| times.passed(phase)) {
                         super::fatal("failed to commit to the backend", &error);
                     }
-                    crate::stats::committed(start.elapsed());
+                    times.committed();
                     let _ = apply.push(apply::Job::Committed(number));
                 }
                 Job::Stop => return,

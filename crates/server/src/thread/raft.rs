@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use node::{Input, Node, Output};
 use parking_lot::Mutex;
-use raft::{MemberId, Message, Role, SoftState};
+use raft::{ConfState, MemberId, Message, Note, Role, SoftState};
 
 use super::mailbox::{Receiver, Sender};
 use super::{apply, wal};
@@ -29,9 +29,6 @@ const IN_LINE_MAX: usize = 8;
 
 /// The lines by which operators follow elections, in the words of etcd's raft library.
 fn log_leadership(id: MemberId, old: SoftState, new: SoftState) {
-    if new.role == Role::Leader && old.role != Role::Leader {
-        log::info!(logger: "raft", format!("{id} became leader at term {}", new.term));
-    }
     let what = match (old.leader.is_none(), new.leader.is_none()) {
         _ if old.leader == new.leader => return,
         (true, _) => format!("elected leader {}", new.leader),
@@ -39,6 +36,59 @@ fn log_leadership(id: MemberId, old: SoftState, new: SoftState) {
         (false, false) => format!("changed leader from {} to {}", old.leader, new.leader),
     };
     log::info!(logger: "raft", format!("raft.node: {id} {what} at term {}", new.term));
+}
+
+fn log_note(id: MemberId, note: &Note) {
+    let text = match note {
+        Note::Campaign(term) => format!("{id} is starting a new election at term {term}"),
+        Note::Became(role, term) => {
+            let role = match role {
+                Role::Follower => "follower",
+                Role::PreCandidate => "pre-candidate",
+                Role::Candidate => "candidate",
+                Role::Leader => "leader",
+            };
+            format!("{id} became {role} at term {term}")
+        }
+        Note::Membership(members) => format!("{id} switched to configuration {}", configuration(members)),
+    };
+    log::info!(logger: "raft", text);
+}
+
+/// `voters=(a b)&&(a) learners=(c)`: the second pair only while members change jointly.
+fn configuration(members: &ConfState) -> String {
+    let list = |ids: &[MemberId]| {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        format!("({})", ids.join(" "))
+    };
+    let mut text = format!("voters={}", list(&members.voters));
+    if !members.voters_outgoing.is_empty() {
+        text += &format!("&&{}", list(&members.voters_outgoing));
+    }
+    for (name, ids) in [("learners", &members.learners), ("learners_next", &members.learners_next)] {
+        if !ids.is_empty() {
+            text += &format!(" {name}={}", list(ids));
+        }
+    }
+    text + if members.auto_leave { " autoleave" } else { "" }
+}
+
+/// What a member begins with.
+fn log_start(status: &node::Status) {
+    let peers: Vec<String> = status.conf_state.voters.iter().map(ToString::to_string).collect();
+    log::info!(
+        logger: "raft",
+        format!(
+            "newRaft {} [peers: [{}], term: {}, commit: {}, applied: {}, lastindex: {}, lastterm: {}]",
+            status.id,
+            peers.join(","),
+            status.term,
+            status.committed,
+            status.applied,
+            status.last_index,
+            status.last_term
+        )
+    );
 }
 
 /// Takes messages for other members. Must not block; what it cannot take it drops.
@@ -81,6 +131,8 @@ impl Raft {
     /// Runs until told to stop.
     pub fn run(mut self) {
         let mut next_tick = Instant::now() + self.tick;
+        self.dispatch_all();
+        log_start(&self.node.status());
         for _ in 0..self.ahead {
             self.node.step(Input::Tick);
         }
@@ -151,6 +203,9 @@ impl Raft {
                     let _ = self.wal.push(wal::Job::Persist(persist));
                 }
             }
+        }
+        for note in &output.notes {
+            log_note(self.node.status().id, note);
         }
         if let Some(state) = output.leadership {
             log_leadership(self.node.status().id, self.leadership.now(), state);

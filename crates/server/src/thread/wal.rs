@@ -158,9 +158,13 @@ impl Log {
             term: snapshot.term,
             conf_state: Some(snapshot.conf_state.clone()),
         };
-        if let Err(error) = wal::snap::save(self.disk.as_ref(), &self.snap_dir, snapshot) {
+        let start = Instant::now();
+        let encoded = wal::snap::encode(snapshot);
+        let ready = Instant::now();
+        if let Err(error) = wal::snap::write(self.disk.as_ref(), &self.snap_dir, snapshot, &encoded) {
             super::fatal("failed to save Raft snapshot", &error);
         }
+        crate::stats::snap_saved(start, ready, Instant::now());
         if let Err(error) = self.wal.save_snapshot(&record) {
             super::fatal("failed to save Raft snapshot", &error);
         }
