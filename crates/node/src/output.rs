@@ -58,7 +58,7 @@ impl Output {
     /// True if there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self == &Output::default()
+        *self == Output { notes: self.notes.clone(), ..Output::default() }
     }
 }
 

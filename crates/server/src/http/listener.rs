@@ -78,7 +78,8 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (socket, remote) = listener.accept().await?;
-                socket.set_nodelay(true)?;
+                // Who has gone already is found out soon enough.
+                let _ = socket.set_nodelay(true);
                 Ok(Accepted::Tcp(socket.into_std()?, remote))
             }
             Listener::File(listener, _) => Ok(Accepted::File(listener.accept().await?.0.into_std()?)),
@@ -106,13 +107,12 @@ fn bind_port(host: &str, reuse_port: bool) -> Result<Listener, String> {
 /// The file of an earlier life is taken over, as etcd does.
 fn bind_file(path: &Path) -> Result<Listener, String> {
     let named = |doing: &str, e: &io::Error| format!("{doing}: {}", go_io_error(e));
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            return Err(named(&format!("remove {}", path.display()), &e));
-        }
-        _ => {}
+    if let Err(e) = std::fs::remove_file(path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(named(&format!("remove {}", path.display()), &e));
     }
-    let listen = || {
+    let listen = || -> io::Result<Listener> {
         let socket = UnixSocket::new_stream()?;
         socket.bind(path)?;
         let file = SocketFile(path.to_owned());
