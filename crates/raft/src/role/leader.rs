@@ -203,7 +203,12 @@ impl Raft {
 
     fn hand_over(&mut self, to: MemberId) {
         let Some(progress) = self.tracker.progress.get(&to) else { return };
-        if progress.is_learner || to == self.id || to == self.transferee {
+        if progress.is_learner || to == self.transferee {
+            return;
+        }
+        // A new wish ends the one before, also the wish that all stays as it is.
+        self.transferee = MemberId::NONE;
+        if to == self.id {
             return;
         }
         // It has one election timeout to take over.
