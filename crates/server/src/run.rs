@@ -85,7 +85,6 @@ impl Running {
         let booted = found
             .and_then(|cluster| bootstrap::boot(&disk, config, cluster))
             .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
-        crate::stats::read_members();
         notices::booted(config, &booted, start);
         let client_addresses = listeners.clients.iter().filter_map(Listener::port).collect();
         let (stop, stopping) = watch::channel(false);

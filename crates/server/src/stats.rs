@@ -283,29 +283,19 @@ pub fn slow_request(path: &str, took: Duration, remote: crate::http::listener::R
     );
 }
 
-/// The v2 store of etcd: there is none here, but what it keeps, the members and their version, changes here as there.
-pub fn wrote_v2(action: &str) {
-    METRICS.etcd_debugging_store_writes_total.with(&[action]).inc();
-}
-
-/// A start reads the members and those removed, which in etcd are in the v2 store.
-pub fn read_members() {
-    METRICS.etcd_debugging_store_reads_total.with(&["getRecursive"]).add(2);
-}
-
-/// What a change of the members writes: etcd puts new ones there, and the ids of those removed.
-pub fn members_changed(change: &store::MemberChange) {
-    if matches!(change, store::MemberChange::Added(_) | store::MemberChange::Removed { .. }) {
-        wrote_v2("create");
-    }
+/// A v2 store was made for a `.snap` file, which is all that is left of it: the members are created in it, their
+/// attributes and the version are set, and then everything is read.
+pub fn v2_store_made(members: &store::Members) {
+    let versions = usize::from(members.cluster_version.is_some());
+    let writes = &METRICS.etcd_debugging_store_writes_total;
+    writes.with(&["create"]).add((members.list.len() + members.removed.len()) as u64);
+    writes.with(&["set"]).add((members.list.len() + versions) as u64);
+    METRICS.etcd_debugging_store_reads_total.with(&["getRecursive"]).inc();
 }
 
 /// A request was applied.
 pub fn applied(request: &[u8], success: bool, took: Duration) {
     if let Some(at) = operation(request) {
-        if matches!(OPERATIONS[at].1, "ClusterVersionSet" | "ClusterMemberAttrSet") {
-            wrote_v2("set");
-        }
         APPLIED[at].observe(success, took, |success| {
             METRICS.etcd_server_apply_duration_seconds.with(&[OPERATIONS[at].1, success, "v3"])
         });

@@ -50,7 +50,10 @@ fn clients_of_a_socket_file_are_told_what_go_tells_them() {
     assert_eq!(told_by_balsa[1], "[\"get\", \"a\"]: a\n1\n Some(0)");
     assert_eq!(told_by_balsa[2], "HTTP/1.1 200 OK");
     assert_eq!(told_by_balsa.last().map(String::as_str), Some("left behind: false"));
-    assert_eq!(told_by_balsa, told(&reference.etcd, &go, ports, &[]));
+    // Older ones take no path after unix://.
+    if reference.version() == "3.7" {
+        assert_eq!(told_by_balsa, told(&reference.etcd, &go, ports, &[]));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 mod harness;
 use etcd_client::{Client, ConnectOptions};
 use harness::server::{Server, eventually};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,6 +30,20 @@ async fn no_more_segments_are_kept_than_max_wals_says() {
     }
     eventually("two segments are left", || names(&wals, ".wal").len() == 2);
     assert!(names(&wals, ".wal").iter().all(|name| name.as_str() > "0000000000000004"), "the newest ones");
+}
+
+#[test]
+fn the_next_segment_is_made_ahead_and_a_clean_stop_leaves_none() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[]);
+    let wals = data.join("member/wal");
+    eventually("a segment full of zeros", || {
+        let made = std::fs::metadata(wals.join("0.tmp"));
+        made.is_ok_and(|file| file.blocks() * 512 >= 64 << 20)
+    });
+    server.signal("-TERM");
+    eventually("none is left", || names(&wals, ".tmp").is_empty());
 }
 
 #[tokio::test]

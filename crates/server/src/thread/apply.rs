@@ -291,6 +291,7 @@ impl Apply {
 
     fn begin_snapshot(&mut self) {
         if self.state.snapshot.is_none() {
+            crate::stats::v2_store_made(self.store.members());
             self.state.snapshot = Some(Waiting { snapshot: self.snapshot(), sealed: None });
         }
     }
@@ -398,9 +399,8 @@ impl Apply {
         if outcome.removed_self && !outcome.is_replay {
             (self.removed)();
         }
-        if let Some(change) = &outcome.change {
+        if outcome.change.is_some() {
             self.peers.set_members(self.store.members());
-            crate::stats::members_changed(change);
         }
         if let Some(store::MemberChange::Added(member)) = outcome.change {
             log::info!(
