@@ -237,7 +237,8 @@ pub fn stream_failed(kind: &str, api: &str) {
     METRICS.etcd_network_server_stream_failures_total.with(&[api, kind]).inc();
 }
 
-/// Responses of a watch stream were handed to the connection: `events` in `batches` responses, and `controls` other ones.
+/// Responses of a watch stream were handed to the connection: `batches` from the hub with `events` together, and `controls`
+/// that answer the client.
 pub fn watch_sent(start: Instant, batches: usize, events: usize, controls: usize) {
     let took = start.elapsed();
     METRICS.etcd_debugging_mvcc_events_total.add(events as u64);

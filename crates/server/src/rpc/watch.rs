@@ -86,9 +86,13 @@ async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Res
         let (mut batches, mut events) = (0, 0);
         let responses = outputs.len();
         for output in outputs {
-            if let Kind::Events { events: sent, .. } = &output.kind {
-                batches += 1;
-                events += sent.len();
+            match &output.kind {
+                Kind::Events { events: sent, .. } => {
+                    batches += 1;
+                    events += sent.len();
+                }
+                Kind::Progress | Kind::Compacted { .. } => batches += 1,
+                Kind::Created | Kind::Refused(_) | Kind::Canceled => {}
             }
             encode(&member, output, limit, &mut batch);
         }
