@@ -44,7 +44,7 @@ struct State {
 /// Why a lane does not take a message.
 pub enum Refused {
     /// The peer has dialed no stream.
-    Detached(Message),
+    Detached(Box<Message>),
     /// Too much waits.
     Full,
 }
@@ -58,7 +58,7 @@ impl Lane {
     pub fn push(&self, message: Message) -> Result<(), Refused> {
         let mut state = self.0.lock();
         if !state.attached {
-            return Err(Refused::Detached(message));
+            return Err(Refused::Detached(Box::new(message)));
         }
         let bytes = state.waiting_bytes + size(&message);
         if state.waiting.len() >= WAITING_MAX || (state.waiting_bytes > 0 && bytes > WAITING_BYTES_MAX) {

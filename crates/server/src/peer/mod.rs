@@ -11,10 +11,10 @@ pub mod ask;
 pub mod asked;
 pub mod client;
 pub mod codec;
+mod contact;
 mod dial;
 pub mod identity;
 pub mod lane;
-mod peer;
 mod pipeline;
 mod probe;
 pub mod snapshot;
@@ -38,8 +38,8 @@ use crate::thread::{apply, raft as raft_thread};
 use crate::waiters;
 use client::Dialer;
 use codec::LastEntries;
+pub use contact::Peer;
 use identity::Identity;
-pub use peer::Peer;
 
 /// Messages handed over by the owner threads that wait to be given to lanes.
 const OUTGOING_MAX: usize = 16 * 1024;

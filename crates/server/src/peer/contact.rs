@@ -139,7 +139,7 @@ impl Peer {
             match self.lane(*kind).push(message) {
                 Ok(()) => return true,
                 Err(Refused::Full) => return false,
-                Err(Refused::Detached(back)) => message = back,
+                Err(Refused::Detached(back)) => message = *back,
             }
         }
         self.pipeline.try_send(message).is_ok()
