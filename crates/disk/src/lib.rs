@@ -8,6 +8,7 @@
 //! All calls block. A write is durable only after [`File::sync`]; a new, renamed or removed name is durable only after
 //! [`Disk::sync_dir`] of its directory.
 
+mod direct;
 mod map;
 mod mem;
 mod os;
@@ -106,12 +107,15 @@ pub struct Open {
     pub create_new: bool,
     /// Permission bits of a new file, less the umask.
     pub mode: u32,
+    /// The file is written front to back, and holds nothing but zeros behind the last write: some of them may be written
+    /// once more with it.
+    pub in_order: bool,
 }
 
 impl Open {
     /// An existing file, to read.
     pub const fn read() -> Open {
-        Open { write: false, create: false, truncate: false, create_new: false, mode: 0 }
+        Open { write: false, create: false, truncate: false, create_new: false, mode: 0, in_order: false }
     }
 
     /// An existing file, to read and write.
@@ -132,5 +136,10 @@ impl Open {
     /// To read and write, empty: created with `mode` if missing, cut to nothing otherwise.
     pub const fn truncate(mode: u32) -> Open {
         Open { write: true, create: true, truncate: true, mode, ..Open::read() }
+    }
+
+    /// The same for a file that is written front to back and has only zeros behind the last write.
+    pub const fn in_order(self) -> Open {
+        Open { in_order: true, ..self }
     }
 }

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
+use crate::direct::Direct;
 use crate::map::FileLen;
 use crate::{Disk, File, Lock, Map, Open};
 
@@ -24,6 +26,8 @@ struct OsFile {
     /// A lower bound of the length, for maps.
     known_len: Arc<AtomicU64>,
     locked: AtomicBool,
+    /// For a file that is written in order.
+    direct: Option<Mutex<Direct>>,
 }
 
 impl Disk for OsDisk {
@@ -37,10 +41,12 @@ impl Disk for OsDisk {
             .mode(how.mode)
             .open(path)?;
         let len = file.metadata()?.len();
+        let direct = if how.in_order { Direct::open(path) } else { None };
         Ok(Arc::new(OsFile {
             file: Arc::new(file),
             known_len: Arc::new(AtomicU64::new(len)),
             locked: AtomicBool::new(false),
+            direct: direct.map(Mutex::new),
         }))
     }
 
@@ -137,6 +143,12 @@ impl File for OsFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            let len = self.known_len.load(Ordering::Acquire);
+            if direct.lock().write(&self.file, buf, offset, len)? {
+                return Ok(());
+            }
+        }
         self.file.write_all_at(buf, offset)?;
         self.grew_to(offset + buf.len() as u64);
         Ok(())
@@ -144,6 +156,9 @@ impl File for OsFile {
 
     fn write_vectored_at(&self, bufs: &[IoSlice<'_>], mut offset: u64) -> io::Result<()> {
         const AT_ONCE: usize = 1024; // IOV_MAX
+        if let Some(direct) = &self.direct {
+            direct.lock().forget();
+        }
         let mut owned = bufs.to_vec();
         let mut rest = &mut owned[..];
         IoSlice::advance_slices(&mut rest, 0); // drops empty ones, which a write of length 0 would never finish
@@ -170,6 +185,9 @@ impl File for OsFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        if let Some(direct) = &self.direct {
+            direct.lock().forget();
+        }
         self.known_len.fetch_min(len, Ordering::AcqRel);
         self.file.set_len(len)?;
         self.known_len.store(len, Ordering::Release);

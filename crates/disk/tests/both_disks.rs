@@ -165,3 +165,34 @@ fn a_map_sees_growth_through_another_handle() {
         assert_eq!(map.get(4999, 1), Some(&[1][..]));
     });
 }
+
+#[test]
+fn a_file_written_in_order_holds_what_was_written_then_zeros_and_keeps_its_length() {
+    const LEN: usize = 600_000;
+    // Within a sector, to its end, across; short and long ones; more than is written at once; beyond the length.
+    let lens = [1, 300, 211, 512, 5, 70_000, 3, 20_000, 300_000, 7, 1000, 200_000, 8000, 1000, 9];
+    on_both(|disk, dir| {
+        let (path, mut written) = (dir.join("f"), Vec::new());
+        let mut file = disk.open(&path, Open::create_new(0o600).in_order()).unwrap();
+        file.allocate(LEN as u64).unwrap();
+        for (n, len) in lens.into_iter().enumerate() {
+            if n % 4 == 3 {
+                file = disk.open(&path, Open::write().in_order()).unwrap();
+            }
+            file.write_at(&vec![n as u8 + 1; len], written.len() as u64).unwrap();
+            written.resize(written.len() + len, n as u8 + 1);
+            file.sync().unwrap();
+            let mut all = vec![9; LEN.max(written.len())];
+            assert_eq!(file.len().unwrap(), all.len() as u64, "{n}");
+            file.read_exact_at(&mut all, 0).unwrap();
+            assert!(all[..written.len()] == written, "{n}");
+            assert!(all[written.len()..].iter().all(|byte| *byte == 0), "{n}");
+        }
+        assert!(written.len() > LEN);
+        file.set_len(100_000).unwrap();
+        file.write_at(b"ab", 100_000).unwrap();
+        let mut end = [9; 3];
+        file.read_exact_at(&mut end[..], 99_999).unwrap();
+        assert_eq!((&end[1..], file.len().unwrap()), (&b"ab"[..], 100_002));
+    });
+}

@@ -45,7 +45,6 @@ pub(crate) enum Move {
     Write,
     Sync,
     Snapshot,
-    PrepareNext,
     Apply,
     Seal,
     Commit,
@@ -55,13 +54,12 @@ pub(crate) enum Move {
 }
 
 impl Move {
-    pub const ALL: [Move; 12] = [
+    pub const ALL: [Move; 11] = [
         Move::Tick,
         Move::Node,
         Move::Write,
         Move::Sync,
         Move::Snapshot,
-        Move::PrepareNext,
         Move::Apply,
         Move::Seal,
         Move::Commit,
@@ -164,7 +162,7 @@ impl Process {
     /// Whether this move has anything to do; ticks always have.
     pub fn can(&self, step: Move) -> bool {
         match step {
-            Move::Tick | Move::Node | Move::PrepareNext => true,
+            Move::Tick | Move::Node => true,
             Move::Write => !self.to_wal.is_empty(),
             Move::Sync => self.unsynced.seq.is_some(),
             Move::Snapshot => !self.snapshots.is_empty() && self.unsynced.seq.is_none(),
@@ -213,11 +211,6 @@ impl Process {
             Move::Write => self.write(chance),
             Move::Sync => self.sync(ledger),
             Move::Snapshot => self.save_snapshot(),
-            Move::PrepareNext => match self.wal.prepare_next() {
-                // An error is only logged: the segment is then made when it is needed.
-                Some(next) => Ok(format!("prepare the next segment: {:?}", next.run().is_ok())),
-                None => Ok(String::new()),
-            },
             Move::Apply => self.apply(chance, ledger),
             Move::Seal => {
                 self.seal();

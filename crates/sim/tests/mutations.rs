@@ -2,7 +2,7 @@
 
 use sim::{Mutation, Simulation};
 
-const SEEDS_MAX: u64 = 60;
+const SEEDS_MAX: u64 = 240;
 
 fn found(mutation: Mutation) -> String {
     for seed in 0..SEEDS_MAX {

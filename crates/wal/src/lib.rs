@@ -1,7 +1,7 @@
 //! # wal: the log on disk, and snapshot files
 //!
-//! Lives here: segments, record frames and their checksum chain, repair of a torn end, the next segment prepared ahead,
-//! `.snap` files, and the translation between raft's plain types and raftpb. The bytes are Go etcd's in both directions
+//! Lives here: segments, record frames and their checksum chain, repair of a torn end, `.snap`
+//! files, and the translation between raft's plain types and raftpb. The bytes are Go etcd's in both directions
 //! (docs/formats/wal.md shows them).
 //! May touch: the disk, through `disk`. Must never: read the clock, spawn threads, go on after a failed sync, guess
 //! what a damaged record may have meant.
@@ -13,7 +13,6 @@
 
 pub mod codec;
 mod error;
-mod next;
 mod reader;
 mod record;
 mod repair;
@@ -22,7 +21,6 @@ pub mod snap;
 mod wal;
 
 pub use error::Error;
-pub use next::NextSegment;
 pub use reader::{RecordAt, Replay, records, snapshot_records};
 pub use record::Kind;
 pub use wal::Wal;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use disk::{Disk, File, Open};
+use disk::{Disk, File, Lock, Open};
 
 use crate::Error;
 use crate::record::{self, HEADER, Kind, Record};
@@ -78,6 +78,16 @@ pub(crate) fn open_all(
         Ok(Segment { name: *name, path, file })
     };
     names.iter().map(open).collect()
+}
+
+/// Creates and locks a file of `len` allocated bytes; what an earlier process left under its name is cut off.
+pub(crate) fn make(disk: &dyn Disk, path: &Path, len: u64) -> Result<Arc<dyn File>, Error> {
+    let file = disk.open(path, Open::truncate(0o600).in_order()).map_err(Error::io("create", path))?;
+    if !file.lock(Lock::Ofd).map_err(Error::io("lock", path))? {
+        return Err(Error::Locked { file: path.to_owned() });
+    }
+    file.allocate(len).map_err(Error::io("allocate", path))?;
+    Ok(file)
 }
 
 /// Where a scan ended.

@@ -10,7 +10,6 @@ use disk::{Disk, Lock, Open};
 use prost::Message;
 use raft::{Entry, HardState, Index};
 
-use crate::next::{NextSegment, Supply};
 use crate::reader::{Replay, Replayer};
 use crate::record::Encoder;
 use crate::segment::{self, Name, Segment};
@@ -36,7 +35,6 @@ pub struct Wal {
     state: HardState,
     /// Index of the last entry or snapshot written.
     last_index: u64,
-    next: Supply,
     poisoned: bool,
 }
 
@@ -62,7 +60,8 @@ impl Wal {
         disk.create_dir_all(building, 0o700).map_err(Error::io("create", building))?;
         let name = Name { seq: 0, index: 0 };
         let path = building.join(name.to_string());
-        let file = disk.open(&path, Open::create_new(0o600)).map_err(Error::io("create", &path))?;
+        let file =
+            disk.open(&path, Open::create_new(0o600).in_order()).map_err(Error::io("create", &path))?;
         if !file.lock(Lock::Ofd).map_err(Error::io("lock", &path))? {
             return Err(Error::Locked { file: path });
         }
@@ -78,7 +77,6 @@ impl Wal {
             offset: 0,
             state: HardState::default(),
             last_index: 0,
-            next: Supply::default(),
             poisoned: false,
         };
         wal.encoder.put_crc();
@@ -99,7 +97,7 @@ impl Wal {
         options: Options,
     ) -> Result<(Wal, Replay), Error> {
         let names = segment::needed(dir, &segment::names(&*disk, dir)?, start.index.0)?;
-        let segments = segment::open_all(&*disk, dir, &names, Open::write())?;
+        let segments = segment::open_all(&*disk, dir, &names, Open::write().in_order())?;
         for segment in &segments {
             if !segment.file.lock(Lock::Ofd).map_err(Error::io("lock", &segment.path))? {
                 return Err(Error::Locked { file: segment.path.clone() });
@@ -122,7 +120,6 @@ impl Wal {
             offset: end.offset,
             state: replay.hard_state,
             last_index,
-            next: Supply::default(),
             poisoned: false,
         };
         Ok((wal, replay))
@@ -201,17 +198,9 @@ impl Wal {
         Ok(removed)
     }
 
-    /// Work for a background thread, if the segment after this one is neither ready nor being made. Ask after opening
-    /// and now and then, say after each sync: it costs nothing. Without it, segments are made when needed and each
-    /// sync into them is dearer. Work that failed is not offered again before the next segment has begun.
-    pub fn prepare_next(&mut self) -> Option<NextSegment> {
-        self.next.prepare(&self.disk, &self.dir, self.options.segment_bytes)
-    }
-
-    /// Syncs, and removes the file made ahead: a clean stop.
+    /// Syncs: a clean stop.
     pub fn close(mut self) -> Result<(), Error> {
-        self.sync()?;
-        self.next.discard(&*self.disk)
+        self.sync()
     }
 
     /// The hard state appended or read last.
@@ -262,8 +251,10 @@ impl Wal {
         let name = Name { seq: tail.name.seq + 1, index: self.last_index + 1 };
         let path = self.dir.join(name.to_string());
 
-        let made = self.next.take(&*self.disk, &self.dir, self.options.segment_bytes)?;
-        self.held.push_back(Segment { name, path: made.path.clone(), file: made.file });
+        // By turns, as in etcd.
+        let made_path = self.dir.join(format!("{}.tmp", name.seq % 2));
+        let file = segment::make(&*self.disk, &made_path, self.options.segment_bytes)?;
+        self.held.push_back(Segment { name, path: made_path.clone(), file });
         self.offset = 0;
         self.encoder.put_crc();
         self.encoder.put_metadata(&self.metadata);
@@ -271,7 +262,7 @@ impl Wal {
             self.encoder.put_state(&self.state);
         }
         self.write_and_sync()?;
-        self.disk.rename(&made.path, &path).map_err(Error::io("rename", &made.path))?;
+        self.disk.rename(&made_path, &path).map_err(Error::io("rename", &made_path))?;
         self.disk.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
         if let Some(tail) = self.held.back_mut() {
             tail.path = path;

@@ -165,69 +165,6 @@ fn a_snapshot_ahead_of_the_entries_moves_the_next_segments_name() {
 }
 
 #[test]
-fn a_segment_made_ahead_is_full_of_zeros_and_used_for_the_next_one() {
-    let (disk, _, mut wal) = created(Options { segment_bytes: 3 << 20 });
-    let mut job = wal.prepare_next().unwrap();
-    assert!(wal.prepare_next().is_none(), "one at a time");
-    let mut steps = 1;
-    while job.step().unwrap() {
-        steps += 1;
-    }
-    assert!(!job.step().unwrap());
-    drop(job);
-    assert_eq!(steps, 3);
-    assert!(wal.prepare_next().is_none(), "it is ready");
-    let tmp = disk.open(&dir().join("0.tmp"), Open::write()).unwrap();
-    assert_eq!(tmp.len().unwrap(), 3 << 20);
-    wal.append(None, &[entry(1, 1, vec![1; 3 << 20])]).unwrap();
-    assert_eq!(segments(&*disk).len(), 2, "{:?}", segments(&*disk));
-    assert!(tmp.len().unwrap() == 3 << 20, "the file made ahead has become the segment");
-    let mut head = [0; 8];
-    tmp.read_exact_at(&mut head, 0).unwrap();
-    assert_ne!(head, [0; 8]);
-    wal.prepare_next().unwrap().run().unwrap();
-    assert!(disk.exists(&dir().join("1.tmp")));
-    wal.close().unwrap();
-    assert!(!disk.exists(&dir().join("1.tmp")), "a clean stop leaves none");
-}
-
-#[test]
-fn a_log_does_not_wait_for_the_segment_being_made() {
-    let (disk, _, mut wal) = created(Options { segment_bytes: 2 << 20 });
-    let mut job = wal.prepare_next().unwrap();
-    assert!(job.step().unwrap());
-    for index in 1..=3 {
-        wal.append(None, &[entry(index, 1, vec![1; 2 << 20])]).unwrap();
-    }
-    assert!(wal.prepare_next().is_none());
-    job.run().unwrap();
-    wal.append(None, &[entry(4, 1, vec![1; 2 << 20])]).unwrap();
-    assert_eq!(segments(&*disk).len(), 5);
-    drop(wal.prepare_next().unwrap());
-    wal.prepare_next().expect("one given up can be taken up again").run().unwrap();
-    wal.append(None, &[entry(5, 1, vec![1; 2 << 20])]).unwrap();
-    wal.close().unwrap();
-    assert_eq!(Wal::read(&*disk, dir(), &Default::default()).unwrap().entries.len(), 5);
-}
-
-#[test]
-fn a_segment_that_could_not_be_made_ahead_is_not_tried_again_before_the_next() {
-    let (disk, mem, mut wal) = created(Options { segment_bytes: 2 << 20 });
-    mem.set_capacity(Some(5 << 19));
-    let job = wal.prepare_next().unwrap();
-    job.run().unwrap_err();
-    assert!(!disk.exists(&dir().join("0.tmp")), "it takes no room from the log");
-    fill(&mut wal, 1, 3);
-    assert!(wal.prepare_next().is_none());
-    mem.set_capacity(None);
-    assert!(wal.prepare_next().is_none());
-    wal.append(None, &[entry(4, 1, vec![1; 2 << 20])]).unwrap();
-    wal.prepare_next().expect("a new segment has begun").run().unwrap();
-    wal.close().unwrap();
-    assert_eq!(Wal::read(&*disk, dir(), &Default::default()).unwrap().entries.len(), 4);
-}
-
-#[test]
 fn what_an_earlier_process_left_in_a_tmp_file_is_cut_off_first() {
     let (disk, _, mut wal) = created(SMALL);
     for name in ["0.tmp", "1.tmp"] {
@@ -307,7 +244,6 @@ fn a_log_on_the_real_disk_is_locked_cut_purged_and_read_back() {
     let mut wal = Wal::create(disk.clone(), &dir, b"meta", SMALL).unwrap();
     let second = Wal::open(disk.clone(), &dir, &Default::default(), SMALL);
     assert!(matches!(second, Err(Error::Locked { .. })));
-    wal.prepare_next().unwrap().run().unwrap();
     fill(&mut wal, 1, 30);
     wal.save_snapshot(&record(20, 1)).unwrap();
     wal.release(Index(20)).unwrap();

@@ -115,19 +115,6 @@ impl Log {
         if !send.is_empty() {
             self.outbox.send(send);
         }
-        self.prepare_next();
-    }
-
-    /// The next segment is zero-filled ahead, beside the writing: a sync into it is quicker then.
-    fn prepare_next(&mut self) {
-        if let Some(next) = self.wal.prepare_next() {
-            // Without a thread, the segment is made when it is needed.
-            let _ = std::thread::Builder::new().name("wal-next".into()).spawn(move || {
-                if let Err(error) = next.run() {
-                    log::warning!("failed to prepare a WAL segment", "error" = error.to_string());
-                }
-            });
-        }
     }
 
     fn write(&mut self, persist: &Persist) {

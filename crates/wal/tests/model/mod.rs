@@ -164,19 +164,11 @@ pub fn run(
         Wal::create(disk.clone(), dir, METADATA, options)?
     };
     model.created = true;
-    let mut job = None;
     for _ in 0..steps {
-        match chance.below(12) {
+        match chance.below(10) {
             0..=4 => append(chance, &mut wal, model)?,
             5..=8 => sync(&mut wal, model)?,
-            9 => snapshot(chance, &**disk, &mut wal, model)?,
-            10 => {
-                job = job.or_else(|| wal.prepare_next());
-                if job.as_mut().map(|job| job.step()).transpose()? == Some(false) {
-                    job = None;
-                }
-            }
-            _ => job = None,
+            _ => snapshot(chance, &**disk, &mut wal, model)?,
         }
     }
     sync(&mut wal, model)
