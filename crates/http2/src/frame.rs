@@ -1,6 +1,8 @@
 //! Frames on the wire: the nine bytes before each, the numbers in them, and what they carry (RFC 9113, sections 4 to 7).
 
-use bytes::{Buf, BufMut, Bytes};
+use std::ops::Range;
+
+use bytes::BufMut;
 
 use crate::Error;
 
@@ -91,22 +93,21 @@ pub(crate) fn put_goaway(out: &mut impl BufMut, last_stream: u32, reason: Reason
     out.put_slice(text);
 }
 
-/// What is left of a payload without padding and priority.
-pub(crate) fn unpadded(head: Head, mut payload: Bytes) -> Result<Bytes, Error> {
-    let mut padding = 0;
+/// Which part of a payload is left without padding and priority.
+pub(crate) fn unpadded(head: Head, payload: &[u8]) -> Result<Range<usize>, Error> {
+    let (mut start, mut padding) = (0, 0);
     if head.has(PADDED) {
         padding = usize::from(*payload.first().ok_or(Error::protocol("no room for the length of padding"))?);
-        payload.advance(1);
+        start = 1;
     }
     if head.kind == HEADERS && head.has(PRIORITIZED) {
-        if payload.len() < 5 {
+        start += 5;
+        if payload.len() < start {
             return Err(Error::protocol("no room for a priority"));
         }
-        payload.advance(5);
     }
-    let len = payload.len().checked_sub(padding).ok_or(Error::protocol("more padding than payload"))?;
-    payload.truncate(len);
-    Ok(payload)
+    let end = payload.len().checked_sub(padding).filter(|end| *end >= start);
+    Ok(start..end.ok_or(Error::protocol("more padding than payload"))?)
 }
 
 /// A payload of exactly four bytes.
@@ -134,11 +135,11 @@ mod tests {
     fn padding_and_priority_are_taken_off_or_refused() {
         let cut = |kind, flags, payload: &'static [u8]| {
             let head = Head { len: payload.len(), kind, flags, stream: 1 };
-            unpadded(head, Bytes::from_static(payload)).ok()
+            unpadded(head, payload).ok().map(|range| &payload[range])
         };
-        assert_eq!(cut(DATA, 0, b"abc").unwrap(), "abc");
-        assert_eq!(cut(DATA, PADDED, b"\x02abc\0\0").unwrap(), "abc");
-        assert_eq!(cut(HEADERS, PADDED | PRIORITIZED, b"\x01ppppwabc\0").unwrap(), "abc");
+        assert_eq!(cut(DATA, 0, b"abc").unwrap(), b"abc");
+        assert_eq!(cut(DATA, PADDED, b"\x02abc\0\0").unwrap(), b"abc");
+        assert_eq!(cut(HEADERS, PADDED | PRIORITIZED, b"\x01ppppwabc\0").unwrap(), b"abc");
         assert_eq!(cut(DATA, PADDED, b"\x04abc"), None);
         assert_eq!(cut(DATA, PADDED, b""), None);
         assert_eq!(cut(HEADERS, PRIORITIZED, b"ppp"), None);

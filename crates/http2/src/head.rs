@@ -1,6 +1,7 @@
 //! The head of a request: its fields, checked (RFC 9113, section 8), and remembered by the block that said it.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -29,6 +30,8 @@ pub struct Head {
     pub authority: Bytes,
     /// Everything but the pseudo fields.
     pub fields: HeaderMap,
+    /// What the server made of it, for all requests that share it.
+    pub note: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What a block turned out to be.
@@ -59,7 +62,7 @@ impl Heads {
     }
 
     /// Every block must come here, wanted or not: the decoder's table depends on all of them.
-    pub fn decode(&mut self, block: &Bytes) -> Result<Said, Error> {
+    pub fn decode(&mut self, block: &[u8]) -> Result<Said, Error> {
         let generation = self.decoder.generation();
         for (under, known, head) in &self.remembered {
             if *under == generation && known == block {
@@ -103,6 +106,7 @@ impl Reading {
             path: Bytes::new(),
             authority: Bytes::new(),
             fields: HeaderMap::with_capacity(12),
+            note: OnceLock::new(),
         };
         Reading {
             head,

@@ -1,7 +1,6 @@
 //! What the server room counts while it works, into the one [`Metrics`] of the process. What is a state rather than a
 //! count is filled in by `http/metrics` when the page is asked for.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use crate::metrics::{CODES, Counter, Histogram, METHODS, Metrics};
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 /// The counters of one RPC, kept so that counting needs no look-up by label.
-struct Method {
+struct Counted {
     stream: bool,
     started: Arc<Counter>,
     received: Arc<Counter>,
@@ -28,10 +27,10 @@ struct Method {
 static EXTENSIVE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 /// By path. Lock and election calls count as unary ones from their first call on, as in Go.
-static CALLS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
+static CALLS: LazyLock<HashMap<String, Counted>> = LazyLock::new(|| {
     let method = |service: &str, name: &str, kind: &str, took: bool| {
         let labels = [name, service, kind];
-        let calls = Method {
+        let calls = Counted {
             stream: kind != "unary",
             started: METRICS.grpc_server_started_total.with(&labels),
             received: METRICS.grpc_server_msg_received_total.with(&labels),
@@ -54,17 +53,25 @@ pub fn prepare(extensive: bool) {
     }
 }
 
+/// Where the calls of one path are counted, if at all.
+#[derive(Clone, Copy)]
+pub struct Method(Option<&'static Counted>);
+
+/// Where the calls of `path` are counted.
+pub fn method(path: &str) -> Method {
+    Method(CALLS.get(path))
+}
+
 /// A call under way.
 #[derive(Clone, Copy)]
-pub struct Started(Option<&'static Method>, Instant);
+pub struct Started(Option<&'static Counted>, Instant);
 
 /// A call has come in.
-pub fn started(path: &str) -> Started {
-    let method = CALLS.get(path);
-    if let Some(method) = method {
+pub fn started(method: Method) -> Started {
+    if let Method(Some(method)) = method {
         method.started.inc();
     }
-    Started(method, Instant::now())
+    Started(method.0, Instant::now())
 }
 
 impl Started {
@@ -82,6 +89,11 @@ impl Started {
         if let Some(method) = self.0 {
             method.sent.add(messages as u64);
         }
+    }
+
+    /// When it came in.
+    pub fn since(self) -> Instant {
+        self.1
     }
 
     /// Whether the answer is a stream.
@@ -106,27 +118,12 @@ const CLIENT_VERSIONS_MAX: usize = 32;
 /// A longer one counts as "unknown".
 const CLIENT_VERSION_BYTES: usize = 64;
 
-thread_local! {
-    /// The counters that this front loop has used, by client version and whether the call is a stream.
-    static CLIENTS: RefCell<Vec<(String, bool, Arc<Counter>)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A client called.
-pub fn client_request(path: &str, version: &str) {
-    let stream = CALLS.get(path).is_some_and(|method| method.stream);
+/// Where the calls of a client's version are counted.
+pub fn client_requests(method: Method, version: &str) -> Arc<Counter> {
     let version = if version.len() > CLIENT_VERSION_BYTES { "unknown" } else { version };
-    CLIENTS.with_borrow_mut(|known| {
-        if let Some((.., requests)) = known.iter().find(|(v, s, _)| v == version && *s == stream) {
-            return requests.inc();
-        }
-        let kind = if stream { "stream" } else { "unary" };
-        let requests = &METRICS.etcd_server_client_requests_total;
-        let requests = requests.with_at_most(CLIENT_VERSIONS_MAX, &[version, kind], &["unknown", kind]);
-        requests.inc();
-        if known.len() < CLIENT_VERSIONS_MAX {
-            known.push((version.to_owned(), stream, requests));
-        }
-    });
+    let kind = if method.0.is_some_and(|method| method.stream) { "stream" } else { "unary" };
+    let requests = &METRICS.etcd_server_client_requests_total;
+    requests.with_at_most(CLIENT_VERSIONS_MAX, &[version, kind], &["unknown", kind])
 }
 
 /// A check of `/livez` or `/readyz` was run.

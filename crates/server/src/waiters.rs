@@ -177,7 +177,6 @@ impl Waiters {
             for (waiter, answer) in taken.drain(..) {
                 waiter.fill(answer);
             }
-            tokio::task::yield_now().await;
         }
     }
 

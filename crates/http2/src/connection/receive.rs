@@ -45,27 +45,31 @@ impl Connection {
                 break;
             }
             input.advance(frame::HEAD_LEN);
-            let payload = input.split_to(head.len).freeze();
-            self.frame(head, payload, events)?;
+            if head.kind == frame::DATA && self.block.is_none() {
+                self.data_frame(head, input.split_to(head.len).freeze(), events)?;
+            } else {
+                self.frame(head, &input[..head.len], events)?;
+                input.advance(head.len);
+            }
         }
         Ok(())
     }
 
-    fn frame(&mut self, head: frame::Head, payload: Bytes, events: &mut Vec<Event>) -> Result<(), Error> {
+    /// Any frame but DATA.
+    fn frame(&mut self, head: frame::Head, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         if let Some(block) = &self.block
             && (head.kind != frame::CONTINUATION || head.stream != block.stream)
         {
             return Err(Error::protocol("a header block is interrupted"));
         }
         match head.kind {
-            frame::DATA => self.data_frame(head, payload, events),
             frame::HEADERS => self.headers_frame(head, payload, events),
-            frame::CONTINUATION => self.continuation(head, &payload, events),
-            frame::RST_STREAM => self.reset_frame(head, &payload, events),
-            frame::SETTINGS => self.settings(head, &payload),
+            frame::CONTINUATION => self.continuation(head, payload, events),
+            frame::RST_STREAM => self.reset_frame(head, payload, events),
+            frame::SETTINGS => self.settings(head, payload),
             frame::PUSH_PROMISE => Err(Error::protocol("a client does not push")),
-            frame::PING => self.ping_frame(head, &payload, events),
-            frame::WINDOW_UPDATE => self.window_update(head, &payload, events),
+            frame::PING => self.ping_frame(head, payload, events),
+            frame::WINDOW_UPDATE => self.window_update(head, payload, events),
             frame::PRIORITY if payload.len() != 5 => Err(Error::new(Reason::FrameSize, "not a priority")),
             frame::GOAWAY if payload.len() < 8 => Err(Error::new(Reason::FrameSize, "not a farewell")),
             // A client that says goodbye sends no more requests and hangs up by itself; unknown kinds are passed over.
@@ -76,7 +80,7 @@ impl Connection {
     fn data_frame(
         &mut self,
         head: frame::Head,
-        payload: Bytes,
+        mut payload: Bytes,
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         let id = head.stream;
@@ -85,7 +89,10 @@ impl Connection {
         if self.receive_window < 0 {
             return Err(Error::new(Reason::FlowControl, "more data than the connection's window"));
         }
-        let bytes = frame::unpadded(head, payload)?;
+        let unpadded = frame::unpadded(head, &payload)?;
+        payload.truncate(unpadded.end);
+        payload.advance(unpadded.start);
+        let bytes = payload;
         let end = head.has(frame::END_STREAM);
         let Some(stream) = self.streams.get_mut(&id) else {
             if id == 0 || id > self.last {
@@ -121,18 +128,18 @@ impl Connection {
     fn headers_frame(
         &mut self,
         head: frame::Head,
-        payload: Bytes,
+        payload: &[u8],
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         if head.stream.is_multiple_of(2) {
             return Err(Error::protocol("not a client's stream"));
         }
         let (end, stream) = (head.has(frame::END_STREAM), head.stream);
-        let fragment = frame::unpadded(head, payload)?;
+        let fragment = &payload[frame::unpadded(head, payload)?];
         if head.has(frame::END_HEADERS) {
-            return self.whole_block(stream, end, &fragment, events);
+            return self.whole_block(stream, end, fragment, events);
         }
-        self.block = Some(OpenBlock { stream, end, bytes: BytesMut::from(&fragment[..]), frames: 1 });
+        self.block = Some(OpenBlock { stream, end, bytes: BytesMut::from(fragment), frames: 1 });
         Ok(())
     }
 
@@ -156,14 +163,14 @@ impl Connection {
             self.block = Some(block);
             return Ok(());
         }
-        self.whole_block(block.stream, block.end, &block.bytes.freeze(), events)
+        self.whole_block(block.stream, block.end, &block.bytes, events)
     }
 
     fn whole_block(
         &mut self,
         id: StreamId,
         end: bool,
-        block: &Bytes,
+        block: &[u8],
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         let said = self.heads.decode(block)?;

@@ -3,38 +3,47 @@
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use http2::hpack::{put_literal, put_status};
 
-static GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-static GRPC_HEAD: LazyLock<Bytes> = LazyLock::new(|| {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, GRPC.clone());
-    encode(Some(StatusCode::OK), &headers)
-});
-static GRPC_OK: LazyLock<Bytes> = LazyLock::new(|| encode(None, &crate::rpc::body::trailers_ok()));
+use crate::rpc::body::{trailers_of, trailers_ok};
+use crate::rpc::error::Status;
 
-/// Block of a response's head.
-pub fn head(status: StatusCode, headers: &HeaderMap) -> Bytes {
-    let is_usual = status == StatusCode::OK
-        && headers.len() == 1
-        && headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == GRPC);
-    if is_usual { GRPC_HEAD.clone() } else { encode(Some(status), headers) }
+static HEAD: LazyLock<Bytes> = LazyLock::new(|| head_with(StatusCode::OK, &HeaderMap::new()));
+static OK: LazyLock<Bytes> = LazyLock::new(|| trailers(&trailers_ok()));
+
+/// Block of the head of an answer with messages.
+pub fn head() -> &'static [u8] {
+    &HEAD
 }
 
-/// Block of what follows a body.
+/// Block of what follows the messages of a call that went well.
+pub fn ok() -> Bytes {
+    OK.clone()
+}
+
+/// Block of what follows messages.
 pub fn trailers(trailers: &HeaderMap) -> Bytes {
-    let is_ok = trailers.len() == 1 && trailers.get("grpc-status").is_some_and(|status| status == "0");
-    if is_ok { GRPC_OK.clone() } else { encode(None, trailers) }
+    let mut out = BytesMut::new();
+    put(&mut out, trailers);
+    out.freeze()
 }
 
-fn encode(status: Option<StatusCode>, headers: &HeaderMap) -> Bytes {
+/// Block of an answer that is no more than a status.
+pub fn status(http: StatusCode, status: &Status) -> Bytes {
+    head_with(http, &trailers_of(status))
+}
+
+fn head_with(http: StatusCode, fields: &HeaderMap) -> Bytes {
     let mut out = BytesMut::new();
-    if let Some(status) = status {
-        put_status(&mut out, status.as_u16());
-    }
-    for (name, value) in headers {
-        put_literal(&mut out, name.as_str().as_bytes(), value.as_bytes());
-    }
+    put_status(&mut out, http.as_u16());
+    put_literal(&mut out, b"content-type", b"application/grpc");
+    put(&mut out, fields);
     out.freeze()
+}
+
+fn put(out: &mut BytesMut, fields: &HeaderMap) {
+    for (name, value) in fields {
+        put_literal(out, name.as_str().as_bytes(), value.as_bytes());
+    }
 }

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use super::h2::Serving;
 use super::inbox::Inbox;
 use super::listener::{Accepted, Listener, Remote, Socket};
-use crate::rpc::body::Body;
+use crate::rpc::{self, body::Body};
 
 /// Sockets that may wait for a front loop; above that the listener itself waits.
 const HANDOVER_MAX: usize = 256;
@@ -35,7 +35,7 @@ pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// Answers one request of HTTP/1.1.
 pub type Requests = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 /// Answers one request of HTTP/2.
-pub type Calls = Arc<dyn Fn(Arc<http2::Head>, Inbox, Remote) -> Answer + Send + Sync>;
+pub type Calls = Arc<dyn Fn(Arc<http2::Head>, Inbox, Remote) -> rpc::Answer + Send + Sync>;
 
 /// What a listener serves.
 #[derive(Clone)]

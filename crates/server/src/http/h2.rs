@@ -9,23 +9,24 @@ use std::io::IoSlice;
 use std::iter::Peekable;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::vec::Drain;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Response};
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http2::{Connection, Event, OUTPUT_MAX, Reason, StreamId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::blocks;
-use super::door::{Answer, Calls, Limits};
+use super::door::{Calls, Limits};
 use super::inbox::{Inbox, Piece, Releases};
 use super::keepalive::{Due, Keepalive};
 use super::listener::Remote;
 use super::slots::Slots;
 use crate::rpc::body::Body;
+use crate::rpc::{Answer, Answered};
 
 /// Read from the socket at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -49,7 +50,7 @@ enum Work {
 
 #[allow(clippy::large_enum_variant, reason = "moved twice; a box would cost more")]
 enum Done {
-    Answer(Response<Body>),
+    Answer(Answered),
     Frame(Option<Frame>),
 }
 
@@ -211,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let woken = self.slots.poll(cx, Work::poll, &mut done);
         for (work, output) in done.drain(..) {
             match (work, output) {
-                (Work::Answer(stream, _), Done::Answer(response)) => self.answer(stream, response),
+                (Work::Answer(stream, _), Done::Answer(answered)) => self.answer(stream, answered),
                 (Work::Next(stream, body), Done::Frame(frame)) => self.next(stream, body, frame),
                 _ => {}
             }
@@ -227,16 +228,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         went_on
     }
 
-    fn answer(&mut self, stream: StreamId, response: Response<Body>) {
-        let (parts, body) = response.into_parts();
+    fn answer(&mut self, stream: StreamId, answered: Answered) {
         self.keepalive.answered();
-        if body.is_end_stream() {
-            self.connection.trailers(stream, blocks::head(parts.status, &parts.headers));
-            self.open.remove(&stream);
-            return;
-        }
-        self.connection.head(stream, &blocks::head(parts.status, &parts.headers));
-        self.go_on(stream, body);
+        let status = match answered {
+            Answered::Body(body) => {
+                self.connection.head(stream, blocks::head());
+                return self.go_on(stream, body);
+            }
+            Answered::Status(status) => blocks::status(StatusCode::OK, &status),
+            Answered::NoCall(http, status) => blocks::status(http, &status),
+        };
+        self.connection.trailers(stream, status);
+        self.open.remove(&stream);
     }
 
     /// Sends of a body what the windows let through now.
@@ -253,11 +256,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             return;
         }
         // All of these bodies are there: they never wait.
-        let mut cx = Context::from_waker(Waker::noop());
-        while let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(&mut cx) {
-            if !self.send(stream, frame.map(|Ok(frame)| frame)) {
-                return;
-            }
+        while let Some(bytes) = body.next_piece() {
+            self.keepalive.answered();
+            self.connection.data(stream, bytes);
             if !self.connection.is_clear(stream) {
                 if let Some(open) = self.open.get_mut(&stream) {
                     open.parked = Some(body);
@@ -265,6 +266,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 return;
             }
         }
+        self.connection.trailers(stream, blocks::ok());
+        self.open.remove(&stream);
     }
 
     fn next(&mut self, stream: StreamId, body: Body, frame: Option<Frame>) {

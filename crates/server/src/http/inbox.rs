@@ -2,7 +2,7 @@
 //! client's windows; what it leaves is bounded by them.
 
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http2::StreamId;
@@ -44,10 +44,10 @@ impl Inbox {
     }
 
     /// The next bytes; none when the client has closed its side.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Gone> {
-        match self {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
+        Poll::Ready(match self {
             Inbox::Whole(bytes) => Ok(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
-            Inbox::Pieces(pieces) => match pieces.from.recv().await {
+            Inbox::Pieces(pieces) => match ready!(pieces.from.poll_recv(cx)) {
                 Some(Piece::Data(bytes)) => {
                     pieces.releases.add(pieces.stream, bytes.len());
                     Ok(Some(bytes))
@@ -58,7 +58,12 @@ impl Inbox {
                 }
                 None => Err(Gone),
             },
-        }
+        })
+    }
+
+    /// The same, waiting.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Gone> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 }
 

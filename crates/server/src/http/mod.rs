@@ -52,7 +52,7 @@ pub fn metrics_service(member: Arc<Member>) -> Service {
 
 fn calls(member: &Arc<Member>) -> Calls {
     let member = member.clone();
-    Arc::new(move |head, inbox, remote| Box::pin(rpc::serve(member.clone(), head, inbox, remote)))
+    Arc::new(move |head, inbox, remote| rpc::serve(&member, head, inbox, remote))
 }
 
 /// Plain HTTP of a client listener, behind the rules about origins and host names.

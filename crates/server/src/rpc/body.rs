@@ -62,6 +62,16 @@ impl Batch {
         }
     }
 
+    /// Messages in it.
+    pub fn len(&self) -> usize {
+        self.messages
+    }
+
+    /// Whether there is no message in it.
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
     fn into_pieces(mut self) -> VecDeque<Bytes> {
         if !self.open.is_empty() {
             self.pieces.push(self.open.freeze());
@@ -129,9 +139,20 @@ pub struct Unary {
     trailers: bool,
 }
 
+/// What a stream has to say: a message, a status that ends it, or that it is over.
+type Next = Poll<Option<Result<Message, Status>>>;
+
+/// Where the messages of a stream come from.
+enum Source {
+    /// A task.
+    Channel(mpsc::Receiver<Result<Message, Status>>),
+    /// Whoever is asked here; not once more after the end.
+    Polled(Box<dyn FnMut(&mut Context<'_>) -> Next + Send>),
+}
+
 /// State of a [`Body::Stream`].
 pub struct Stream {
-    source: mpsc::Receiver<Result<Message, Status>>,
+    source: Source,
     current: Option<Unary>,
     trailers: Option<HeaderMap>,
     done: bool,
@@ -151,7 +172,27 @@ impl Body {
 
     /// Messages from `source` until it closes (status OK) or yields a status.
     pub fn stream(source: mpsc::Receiver<Result<Message, Status>>, counted: Started) -> Body {
+        Body::streamed(Source::Channel(source), counted)
+    }
+
+    /// The same from a `source` that is asked whenever the transport takes more.
+    pub fn polled(source: impl FnMut(&mut Context<'_>) -> Next + Send + 'static, counted: Started) -> Body {
+        Body::streamed(Source::Polled(Box::new(source)), counted)
+    }
+
+    fn streamed(source: Source, counted: Started) -> Body {
         Body::Stream(Box::new(Stream { source, current: None, trailers: None, done: false, counted }))
+    }
+}
+
+impl Body {
+    /// The next bytes of a body all of which is there. After the last ones of a [`Body::Unary`] comes status OK.
+    pub fn next_piece(&mut self) -> Option<Bytes> {
+        match self {
+            Body::Plain(bytes) => bytes.take(),
+            Body::Unary(unary) => unary.next(),
+            Body::Empty | Body::Stream(_) | Body::Endless(_) => None,
+        }
     }
 }
 
@@ -219,6 +260,15 @@ impl Unary {
     }
 }
 
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Status>>> {
+        match self {
+            Source::Channel(source) => source.poll_recv(cx),
+            Source::Polled(source) => source(cx),
+        }
+    }
+}
+
 impl Stream {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         loop {
@@ -235,14 +285,16 @@ impl Stream {
             if self.done {
                 return Poll::Ready(None);
             }
-            match self.source.poll_recv(cx) {
+            match self.source.poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(message))) => {
                     self.counted.sent(message.count(), message.encoded_len());
                     self.current = Some(Unary::new(message, false));
                 }
                 Poll::Ready(Some(Err(status))) => {
-                    self.source.close();
+                    if let Source::Channel(source) = &mut self.source {
+                        source.close();
+                    }
                     self.trailers = Some(trailers_of(&status));
                 }
                 Poll::Ready(None) => self.trailers = Some(trailers_ok()),

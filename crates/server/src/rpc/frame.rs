@@ -1,11 +1,11 @@
-//! gRPC over HTTP/2 as Go's library speaks it: message frames in, checks of the headers, and the shapes of answers.
+//! gRPC over HTTP/2 as Go's library speaks it: message frames in, and checks of the headers.
 
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::body::{Body, trailers_of};
 use super::error::{Code, Status};
 use crate::http::inbox::{Gone, Inbox};
 use crate::stats::Started;
@@ -29,24 +29,34 @@ impl Messages {
     }
 
     /// The next message; `None` when the client has closed its side.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         loop {
             if let Some(message) = self.take_message()? {
                 self.counted.received(message.len());
-                return Ok(Some(message));
+                return Poll::Ready(Ok(Some(message)));
             }
             if self.ended {
-                return match self.pending_len() {
+                return Poll::Ready(match self.pending_len() {
                     0 => Ok(None),
                     _ => Err(Status::fixed(Code::Unknown, "unexpected EOF")),
-                };
+                });
             }
-            match self.body.next().await {
+            match ready!(self.body.poll_next(cx)) {
                 Ok(Some(data)) => self.push(data),
                 Ok(None) => self.ended = true,
-                Err(Gone) => return Err(super::error::CANCELED),
+                Err(Gone) => return Poll::Ready(Err(super::error::CANCELED)),
             }
         }
+    }
+
+    /// The same, waiting.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The only message of a call, which must come.
+    pub fn poll_one(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        self.poll_next(cx).map(|next| next?.ok_or(Status::fixed(Code::Unknown, "EOF")))
     }
 
     /// Keeps a lone chunk as it came, so that the usual small request is never copied.
@@ -130,12 +140,8 @@ pub fn decode_streamed<M: prost::Message + Default>(bytes: Bytes) -> Result<M, S
 }
 
 /// What the request's headers say about the call; an error is the whole answer.
-pub fn check_headers(method: &Method, headers: &HeaderMap) -> Result<Option<Duration>, Box<Response<Body>>> {
-    let refuse = |http: StatusCode, code: Code, text: String| {
-        let mut response = refused(&Status::new(code, text));
-        *response.status_mut() = http;
-        Box::new(response)
-    };
+pub fn check_headers(method: &Method, headers: &HeaderMap) -> Result<Option<Duration>, (StatusCode, Status)> {
+    let refuse = |http: StatusCode, code: Code, text: String| (http, Status::new(code, text));
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !is_grpc(content_type) {
         let text = format!("invalid gRPC request content-type {:?}", String::from_utf8_lossy(content_type));
@@ -159,13 +165,14 @@ pub fn check_headers(method: &Method, headers: &HeaderMap) -> Result<Option<Dura
     };
     match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(timeout),
-        Some(other) => Err(Box::new(refused(&Status::new(
+        Some(other) => Err(refuse(
+            StatusCode::OK,
             Code::Unimplemented,
             format!(
                 "grpc: Decompressor is not installed for grpc-encoding {:?}",
                 String::from_utf8_lossy(other)
             ),
-        )))),
+        )),
     }
 }
 
@@ -206,22 +213,6 @@ fn parse_timeout(text: &[u8]) -> Result<Duration, String> {
     parsed.ok_or_else(|| {
         format!("strconv.ParseInt: parsing {:?}: invalid syntax", String::from_utf8_lossy(digits))
     })
-}
-
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-
-/// Headers of an answer that has a body.
-pub fn answered(body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
-    response
-}
-
-/// An answer without a message: status in the only headers block.
-pub fn refused(status: &Status) -> Response<Body> {
-    let mut response = answered(Body::Empty);
-    response.headers_mut().extend(trailers_of(status));
-    response
 }
 
 #[cfg(test)]

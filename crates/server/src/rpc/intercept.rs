@@ -1,30 +1,60 @@
 //! What every call passes before its handler: capability, learner rules, metadata.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
 use super::Call;
 use super::error::{self, Status};
-use crate::member::Who;
+use crate::member::{Member, Who};
+use crate::metrics::Counter;
+use crate::stats::Method;
 
 /// An open stream that wants a leader survives this many election timeouts without one.
 const LEADERLESS_ELECTIONS: u32 = 3;
 
-/// Refuses calls that this member cannot serve now.
-pub fn admit(call: &Call, path: &str) -> Result<(), Status> {
-    if path.starts_with("/grpc.health.v1.") {
-        return Ok(());
+/// On which terms a call is taken.
+pub enum Terms {
+    /// Always.
+    None,
+    /// As its metadata say.
+    Of {
+        /// Counts what its client's version calls.
+        client: Arc<Counter>,
+        /// A learner serves it.
+        served_by_learner: bool,
+        /// Not without a leader.
+        wants_leader: bool,
+    },
+}
+
+impl Terms {
+    /// The terms of a path with these metadata.
+    pub fn of(path: &str, fields: &HeaderMap, method: Method) -> Result<Terms, Status> {
+        if path.starts_with("/grpc.health.v1.") {
+            return Ok(Terms::None);
+        }
+        let version = metadata(fields, "client-api-version")?;
+        Ok(Terms::Of {
+            client: crate::stats::client_requests(method, version.unwrap_or("unknown")),
+            served_by_learner: served_by_learner(path),
+            wants_leader: wants_leader(fields),
+        })
     }
-    let version = metadata(&call.head.fields, "client-api-version")?;
-    crate::stats::client_request(path, version.unwrap_or("unknown"));
-    if call.member.is_learner() && !served_by_learner(path) {
-        return Err(error::NOT_FOR_LEARNER);
+
+    /// Refuses calls that this member cannot serve now.
+    pub fn admit(&self, member: &Member) -> Result<(), Status> {
+        let Terms::Of { client, served_by_learner, wants_leader } = self else { return Ok(()) };
+        client.inc();
+        if !served_by_learner && member.is_learner() {
+            return Err(error::NOT_FOR_LEARNER);
+        }
+        if *wants_leader && !member.leadership.has_leader() {
+            return Err(error::NO_LEADER);
+        }
+        Ok(())
     }
-    if wants_leader(&call.head.fields) && !call.member.leadership.has_leader() {
-        return Err(error::NO_LEADER);
-    }
-    Ok(())
 }
 
 /// A learner serves these; of ranges only serializable ones, which the handler decides.
@@ -53,7 +83,7 @@ pub async fn leader_lost(call: &Call) {
 }
 
 /// The client wants to fail rather than wait while there is no leader.
-fn wants_leader(headers: &HeaderMap) -> bool {
+pub fn wants_leader(headers: &HeaderMap) -> bool {
     headers.get("hasleader").is_some_and(|v| v.as_bytes() == b"true")
 }
 

@@ -1,22 +1,28 @@
 //! LeaseGrant, LeaseRevoke, LeaseKeepAlive, LeaseTimeToLive, LeaseLeases.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use proto::etcdserverpb as pb;
 use store::Response;
 use store::lease::Renewal;
 use tokio::time::Instant;
 
-use super::body::Message;
+use super::Call;
+use super::body::{Batch, Message};
 use super::error::{self, Status};
 use super::frame::{self, Messages};
-use super::{Call, Sink};
 use crate::member::{Field, Member};
 use crate::peer::ask;
 
 /// Pause before asking again while this member's clock does not run.
 const RETRY: Duration = Duration::from_millis(50);
+/// Keep-alives answered in one piece.
+const KEEP_ALIVES_MAX: usize = 512;
 
 /// Lease/LeaseGrant.
 pub async fn grant(call: Call, mut request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Status> {
@@ -46,24 +52,88 @@ pub async fn revoke(call: Call, request: pb::LeaseRevokeRequest) -> Result<pb::L
     }
 }
 
-/// Lease/LeaseKeepAlive: one answer per message.
-pub async fn keep_alive(call: Call, mut messages: Messages, sink: Sink) -> Result<(), Status> {
-    loop {
-        let request = match messages.next().await {
-            Ok(None) => return Ok(()),
-            Ok(Some(bytes)) => frame::decode_streamed::<pb::LeaseKeepAliveRequest>(bytes),
-            Err(status) => Err(status),
-        };
-        let request = request.inspect_err(|status| super::not_received(status, "lease-keepalive"))?;
+/// Lease/LeaseKeepAlive: one answer per message. What has come together is answered together.
+pub fn keep_alive(
+    call: Call,
+    mut messages: Messages,
+) -> impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Message, Status>>> + Send + 'static {
+    // A renewal that has to wait, and an end that comes after what was answered before.
+    let mut waiting: Option<Waiting> = None;
+    let mut ended: Option<Option<Status>> = None;
+    move |cx| {
+        let mut answers = Batch::default();
+        while answers.len() < KEEP_ALIVES_MAX && ended.is_none() {
+            let answered = match &mut waiting {
+                Some(renewal) => renewal.as_mut().poll(cx),
+                None => match messages.poll_next(cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Ok(Some(bytes))) => match begin(&call, bytes) {
+                        Begun::Done(answered) => Poll::Ready(answered),
+                        Begun::Waits(renewal) => {
+                            waiting = Some(renewal);
+                            continue;
+                        }
+                    },
+                    Poll::Ready(Ok(None)) => {
+                        ended = Some(None);
+                        break;
+                    }
+                    Poll::Ready(Err(status)) => Poll::Ready(Err(not_received(status))),
+                },
+            };
+            match answered {
+                Poll::Pending if answers.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+                Poll::Ready(Ok(response)) => {
+                    let len = response.encoded_len();
+                    answers.add(len, |out| response.encode_raw(out), &[]);
+                }
+                Poll::Ready(Err(status)) => ended = Some(Some(status)),
+            }
+            waiting = None;
+        }
+        Poll::Ready(match ended.take_if(|_| answers.is_empty()) {
+            Some(end) => end.map(Err),
+            None => Some(Ok(Message::Batch(answers))),
+        })
+    }
+}
+
+fn not_received(status: Status) -> Status {
+    super::not_received(&status, "lease-keepalive");
+    status
+}
+
+type KeptAlive = Result<pb::LeaseKeepAliveResponse, Status>;
+type Waiting = Pin<Box<dyn Future<Output = KeptAlive> + Send>>;
+
+enum Begun {
+    Done(KeptAlive),
+    Waits(Waiting),
+}
+
+/// Renews at once if nothing has to be waited for.
+fn begin(call: &Call, bytes: Bytes) -> Begun {
+    let request: pb::LeaseKeepAliveRequest = match frame::decode_streamed(bytes) {
+        Ok(request) => request,
+        Err(status) => return Begun::Done(Err(not_received(status))),
+    };
+    let (member, id) = (&call.member, request.id);
+    if !member.store.auth().enabled {
         // The header is filled before renewing: it must not show more than the renewal knows.
+        let header = member.header();
+        if let Some(ttl) = renewed(&member.leases.renew(id)) {
+            return Begun::Done(Ok(pb::LeaseKeepAliveResponse { header, id, ttl }));
+        }
+    }
+    let call = call.clone();
+    Begun::Waits(Box::pin(async move {
         let header = call.member.header();
         let who = call.user().await?;
-        call.member.store.check_lease_keys_write(who.identity(), request.id)?;
-        let ttl = renew(&call.member, request.id).await?;
-        let response = pb::LeaseKeepAliveResponse { header, id: request.id, ttl };
-        let message = Message::Whole(response.encode_to_vec().into());
-        sink.send(Ok(message)).await.map_err(|_| error::CANCELED)?;
-    }
+        call.member.store.check_lease_keys_write(who.identity(), id)?;
+        let ttl = renew(&call.member, id).await?;
+        Ok(pb::LeaseKeepAliveResponse { header, id, ttl })
+    }))
 }
 
 /// The new TTL in seconds; 0 when there is no such lease. Whoever leads renews it.
@@ -94,18 +164,30 @@ pub enum Renewed {
 pub async fn renew_here(member: &Member, id: i64) -> Result<Renewed, Status> {
     let deadline = Instant::now() + member.request_timeout;
     while Instant::now() < deadline {
-        match member.leases.renew(id) {
-            Renewal::Renewed { ttl } => {
-                crate::stats::METRICS.etcd_debugging_lease_renewed_total.inc();
-                return Ok(Renewed::Ttl(ttl));
-            }
-            Renewal::NotFound => return Ok(Renewed::Ttl(0)),
+        let renewal = member.leases.renew(id);
+        if let Some(ttl) = renewed(&renewal) {
+            return Ok(Renewed::Ttl(ttl));
+        }
+        match renewal {
+            Renewal::Renewed { .. } | Renewal::NotFound => {}
             Renewal::Expired => member.leases.revocation(RETRY).await,
             Renewal::ClearCheckpointFirst => clear_checkpoint(member, id).await?,
             Renewal::NotPrimary => return Ok(Renewed::NotPrimary),
         }
     }
     Err(error::TIMEOUT)
+}
+
+/// The TTL, if that is decided.
+fn renewed(renewal: &Renewal) -> Option<i64> {
+    match renewal {
+        Renewal::Renewed { ttl } => {
+            crate::stats::METRICS.etcd_debugging_lease_renewed_total.inc();
+            Some(*ttl)
+        }
+        Renewal::NotFound => Some(0),
+        Renewal::Expired | Renewal::ClearCheckpointFirst | Renewal::NotPrimary => None,
+    }
 }
 
 fn left(deadline: Instant) -> Duration {

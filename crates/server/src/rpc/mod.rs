@@ -18,13 +18,15 @@ mod maintenance;
 mod recipe;
 mod watch;
 
-use std::future::Future;
+use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use futures_util::FutureExt as _;
+use http::StatusCode;
 use http2::Head;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -32,7 +34,7 @@ use tokio::time::Instant;
 use crate::http::inbox::Inbox;
 use crate::http::listener::Remote;
 use crate::member::Member;
-use crate::stats::Started;
+use crate::stats::{Method, Started};
 use body::{Body, Message};
 use error::{Code, Status};
 use frame::Messages;
@@ -58,7 +60,18 @@ pub struct Call {
     pub counted: Started,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+/// How a call is answered.
+pub enum Answered {
+    /// With messages, then a status.
+    Body(Body),
+    /// With a status alone.
+    Status(Status),
+    /// It was no call; HTTP's word for that, and gRPC's.
+    NoCall(StatusCode, Status),
+}
+
+/// An answer under way.
+pub type Answer = Pin<Box<dyn Future<Output = Answered> + Send>>;
 type Handler = fn(Call, Messages) -> Answer;
 
 /// What a unary handler may return.
@@ -82,45 +95,73 @@ impl Reply for Message {
 /// Sends the messages of a streaming answer; ends the stream when dropped.
 pub type Sink = mpsc::Sender<Result<Message, Status>>;
 
+/// What the head of a call says: worked out once for all calls that share it.
+struct Wanted {
+    handler: Handler,
+    method: Method,
+    timeout: Option<Duration>,
+    terms: Result<intercept::Terms, Status>,
+}
+
+impl Wanted {
+    fn of(head: &Head) -> Result<Wanted, Answered> {
+        let timeout = frame::check_headers(&head.method, &head.fields)
+            .map_err(|(http, status)| Answered::NoCall(http, status))?;
+        let path = path_of(head);
+        let handler = route(path).ok_or_else(|| Answered::Status(unknown(path)))?;
+        let method = crate::stats::method(path);
+        let terms = intercept::Terms::of(path, &head.fields, method);
+        Ok(Wanted { handler, method, timeout, terms })
+    }
+}
+
+fn path_of(head: &Head) -> &str {
+    std::str::from_utf8(&head.path).unwrap_or("")
+}
+
 /// Answers one gRPC request that came from `remote`.
-pub async fn serve(member: Arc<Member>, head: Arc<Head>, inbox: Inbox, remote: Remote) -> Response<Body> {
-    let timeout = match frame::check_headers(&head.method, &head.fields) {
-        Ok(timeout) => timeout,
-        Err(response) => return *response,
+pub fn serve(member: &Arc<Member>, head: Arc<Head>, inbox: Inbox, remote: Remote) -> Answer {
+    let noted = head.note.get().cloned().and_then(|note| note.downcast::<Wanted>().ok());
+    let wanted = match noted.map_or_else(|| Wanted::of(&head).map(Arc::new), Ok) {
+        Ok(wanted) => wanted,
+        Err(answered) => return Box::pin(ready(answered)),
     };
-    let path = std::str::from_utf8(&head.path).unwrap_or("");
-    let Some(handler) = route(path) else { return frame::refused(&unknown(path)) };
-    let limit = message_limit(&member);
-    let deadline = timeout.map(|t| Instant::now() + t.min(Duration::from_secs(86_400 * 365)));
-    let counted = crate::stats::started(path);
-    let call = Call { member: member.clone(), head: head.clone(), deadline, counted };
-    if let Err(status) = intercept::admit(&call, path) {
+    // Whoever was quicker has noted the same.
+    let _ = head.note.set(wanted.clone());
+    let counted = crate::stats::started(wanted.method);
+    let deadline = wanted.timeout.map(|t| Instant::now() + t.min(Duration::from_secs(86_400 * 365)));
+    let admitted = wanted.terms.as_ref().map_err(Status::clone).and_then(|terms| terms.admit(member));
+    if let Err(status) = admitted {
         counted.handled(status.code as u8);
-        return frame::refused(&status);
+        return Box::pin(ready(Answered::Status(status)));
     }
-    let start = std::time::Instant::now();
+    let messages = Messages::new(inbox, message_limit(member), counted);
     let warn_after = member.config.warning_unary_request_duration;
-    let work = handler(call, Messages::new(inbox, limit, counted));
-    let response = match deadline {
-        None => work.await,
-        Some(at) if at <= Instant::now() => frame::refused(&error::DEADLINE),
-        Some(at) => match tokio::time::timeout_at(at, work).await {
-            Ok(response) => response,
-            Err(_) => frame::refused(&error::DEADLINE),
-        },
+    let call = Call { member: member.clone(), head: head.clone(), deadline, counted };
+    let end = move |answered: Answered| {
+        match &answered {
+            Answered::Status(status) | Answered::NoCall(_, status) => counted.handled(status.code as u8),
+            // A stream counts its own end.
+            Answered::Body(_) if counted.is_stream() => {}
+            Answered::Body(_) => counted.handled(0),
+        }
+        let took = counted.since().elapsed();
+        if took > warn_after && !warn_after.is_zero() {
+            crate::stats::slow_request(path_of(&head), took, remote);
+        }
+        answered
     };
-    let status = response.headers().get("grpc-status").and_then(|v| v.to_str().ok());
-    match status.and_then(|status| status.parse().ok()) {
-        Some(code) => counted.handled(code),
-        // Its task counts the end of a stream.
-        None if counted.is_stream() => {}
-        None => counted.handled(0),
+    let work = (wanted.handler)(call, messages);
+    match deadline {
+        None => Box::pin(work.map(end)),
+        Some(at) => Box::pin(async move {
+            let in_time = match at <= Instant::now() {
+                true => None,
+                false => tokio::time::timeout_at(at, work).await.ok(),
+            };
+            end(in_time.unwrap_or(Answered::Status(error::DEADLINE)))
+        }),
     }
-    let took = start.elapsed();
-    if took > warn_after && !warn_after.is_zero() {
-        crate::stats::slow_request(path, took, remote);
-    }
-    response
 }
 
 /// Longest message a client may send, in bytes.
@@ -129,61 +170,74 @@ pub fn message_limit(member: &Member) -> usize {
 }
 
 /// One request message in, one response message out.
-async fn unary<Q, A, F, W>(call: Call, messages: Messages, handler: F) -> Response<Body>
+fn unary<Q, A, F, W>(call: Call, messages: Messages, handler: F) -> Answer
 where
     Q: prost::Message + Default,
     A: Reply,
-    F: FnOnce(Call, Q) -> W,
-    W: Future<Output = Result<A, Status>>,
+    F: FnOnce(Call, Q) -> W + Send + 'static,
+    W: Future<Output = Result<A, Status>> + Send + 'static,
 {
-    unary_bytes(call, messages, |call, bytes| async { handler(call, frame::decode_unary::<Q>(bytes)?).await })
-        .await
+    answer(call, messages, |call, bytes| Ok(handler(call, frame::decode_unary::<Q>(bytes)?)))
 }
 
-fn reply(result: Result<impl Reply, Status>, counted: Started) -> Response<Body> {
+/// As [`unary`], but the handler also gets the bytes as they came.
+fn unary_raw<Q, A, F, W>(call: Call, messages: Messages, handler: F) -> Answer
+where
+    Q: prost::Message + Default,
+    A: Reply,
+    F: FnOnce(Call, Q, Bytes) -> W + Send + 'static,
+    W: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    answer(call, messages, |call, bytes| Ok(handler(call, frame::decode_unary::<Q>(bytes.clone())?, bytes)))
+}
+
+/// As [`unary`], but the handler decodes.
+fn unary_bytes<A, F, W>(call: Call, messages: Messages, handler: F) -> Answer
+where
+    A: Reply,
+    F: FnOnce(Call, Bytes) -> W + Send + 'static,
+    W: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    answer(call, messages, |call, bytes| Ok(handler(call, bytes)))
+}
+
+/// Begins with the message and answers with what comes of it.
+fn answer<A, F, W>(call: Call, mut messages: Messages, begin: F) -> Answer
+where
+    A: Reply,
+    F: FnOnce(Call, Bytes) -> Result<W, Status> + Send + 'static,
+    W: Future<Output = Result<A, Status>> + Send + 'static,
+{
+    let counted = call.counted;
+    // It has usually come with the head: then there is nothing to wait for, and nothing to keep.
+    if let Poll::Ready(one) = messages.poll_one(&mut Context::from_waker(Waker::noop())) {
+        return match one.and_then(|bytes| begin(call, bytes)) {
+            Ok(work) => Box::pin(work.map(move |result| reply(result, counted))),
+            Err(status) => Box::pin(ready(Answered::Status(status))),
+        };
+    }
+    Box::pin(async move {
+        match one(&mut messages).await.and_then(|bytes| begin(call, bytes)) {
+            Ok(work) => reply(work.await, counted),
+            Err(status) => Answered::Status(status),
+        }
+    })
+}
+
+fn reply(result: Result<impl Reply, Status>, counted: Started) -> Answered {
     match result {
         Ok(reply) => {
             let message = reply.into_message();
             counted.sent(1, message.encoded_len());
-            frame::answered(Body::unary(message))
+            Answered::Body(Body::unary(message))
         }
-        Err(status) => frame::refused(&status),
+        Err(status) => Answered::Status(status),
     }
-}
-
-/// As [`unary`], but the handler also gets the bytes as they came.
-async fn unary_raw<Q, A, F, W>(call: Call, messages: Messages, handler: F) -> Response<Body>
-where
-    Q: prost::Message + Default,
-    A: Reply,
-    F: FnOnce(Call, Q, Bytes) -> W,
-    W: Future<Output = Result<A, Status>>,
-{
-    let decoded = |call, bytes: Bytes| async {
-        let request = frame::decode_unary::<Q>(bytes.clone())?;
-        handler(call, request, bytes).await
-    };
-    unary_bytes(call, messages, decoded).await
-}
-
-/// As [`unary`], but the handler decodes.
-async fn unary_bytes<A, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
-where
-    A: Reply,
-    F: FnOnce(Call, Bytes) -> W,
-    W: Future<Output = Result<A, Status>>,
-{
-    let counted = call.counted;
-    let answer = async {
-        let bytes = one(&mut messages).await?;
-        handler(call, bytes).await
-    };
-    reply(answer.await, counted)
 }
 
 /// One request message in, a stream of responses out. The handler runs as a task of its own until it returns or the
 /// client goes away.
-async fn server_stream<Q, F, W>(call: Call, mut messages: Messages, handler: F) -> Response<Body>
+async fn server_stream<Q, F, W>(call: Call, mut messages: Messages, handler: F) -> Answered
 where
     Q: prost::Message + Default,
     F: FnOnce(Call, Q, Sink) -> W,
@@ -191,16 +245,16 @@ where
 {
     let request = match one(&mut messages).await.and_then(frame::decode_streamed::<Q>) {
         Ok(request) => request,
-        Err(status) => return frame::refused(&status),
+        Err(status) => return Answered::Status(status),
     };
     let (sink, source) = mpsc::channel(STREAM_AHEAD_MAX);
     let counted = call.counted;
     spawn_stream(sink.clone(), call.clone(), handler(call, request, sink));
-    frame::answered(Body::stream(source, counted))
+    Answered::Body(Body::stream(source, counted))
 }
 
 /// Messages both ways; the handler may be `ahead` responses ahead of the transport.
-async fn bidi<F, W>(call: Call, messages: Messages, ahead: usize, handler: F) -> Response<Body>
+async fn bidi<F, W>(call: Call, messages: Messages, ahead: usize, handler: F) -> Answered
 where
     F: FnOnce(Call, Messages, Sink) -> W,
     W: Future<Output = Result<(), Status>> + Send + 'static,
@@ -208,29 +262,81 @@ where
     let (sink, source) = mpsc::channel(ahead);
     let counted = call.counted;
     spawn_stream(sink.clone(), call.clone(), handler(call, messages, sink));
-    frame::answered(Body::stream(source, counted))
+    Answered::Body(Body::stream(source, counted))
 }
 
-/// Runs a streaming handler beside its response body; stops it when the client has gone, the deadline passed, the leader
-/// was lost that the client asked for, or it returned.
+/// Messages both ways, without a task between: the handler answers when the transport asks for more.
+fn exchange<H>(call: Call, messages: Messages, begin: impl FnOnce(Call, Messages) -> H) -> Answer
+where
+    H: FnMut(&mut Context<'_>) -> Poll<Option<Result<Message, Status>>> + Send + 'static,
+{
+    let counted = call.counted;
+    let mut end = End { counted, code: Code::Canceled };
+    let is_limited = call.deadline.is_some() || intercept::wants_leader(&call.head.fields);
+    let mut limit = is_limited.then(|| Box::pin(limit(call.clone())));
+    let mut handler = begin(call, messages);
+    let source = move |cx: &mut Context<'_>| {
+        let next = match (handler(cx), &mut limit) {
+            (Poll::Ready(next), _) => next,
+            (Poll::Pending, Some(limit)) => Some(Err(ready!(limit.as_mut().poll(cx)))),
+            (Poll::Pending, None) => return Poll::Pending,
+        };
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(status)) => end.by(status.code),
+            None => end.by(Code::Ok),
+        }
+        Poll::Ready(next)
+    };
+    Box::pin(ready(Answered::Body(Body::polled(source, counted))))
+}
+
+/// What ends a stream whatever its handler does: the deadline passed, or the leader was lost that the client asked for.
+async fn limit(call: Call) -> Status {
+    let expired = async {
+        match call.deadline {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = expired => error::DEADLINE,
+        () = intercept::leader_lost(&call) => error::NO_LEADER,
+    }
+}
+
+/// Counts the end of a stream, which the client gave up unless it was ended here.
+struct End {
+    counted: Started,
+    code: Code,
+}
+
+impl End {
+    fn by(&mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.counted.handled(self.code as u8);
+    }
+}
+
+/// Runs a streaming handler beside its response body; stops it when the client has gone, its limit is reached, or it
+/// returned.
 fn spawn_stream<W>(sink: Sink, call: Call, work: W)
 where
     W: Future<Output = Result<(), Status>> + Send + 'static,
 {
     tokio::spawn(async move {
-        let expired = async {
-            match call.deadline {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let counted = call.counted;
         let ended = tokio::select! {
             ended = work => ended,
             () = sink.closed() => Err(error::CANCELED),
-            () = expired => Err(error::DEADLINE),
-            () = intercept::leader_lost(&call) => Err(error::NO_LEADER),
+            status = limit(call) => Err(status),
         };
-        call.counted.handled(ended.as_ref().map_or_else(|status| status.code as u8, |()| 0));
+        counted.handled(ended.as_ref().map_or_else(|status| status.code as u8, |()| 0));
         if let Err(status) = ended {
             // The client may be gone already: then nobody needs the status.
             let _ = sink.send(Err(status)).await;
@@ -251,8 +357,7 @@ fn not_received(status: &Status, api: &str) {
 }
 
 async fn one(messages: &mut Messages) -> Result<Bytes, Status> {
-    let bytes = messages.next().await?.ok_or(Status::fixed(Code::Unknown, "EOF"))?;
-    Ok(bytes)
+    poll_fn(|cx| messages.poll_one(cx)).await
 }
 
 const SERVICES: [&str; 9] = [
@@ -336,78 +441,72 @@ pub const PATHS: &[&str] = &[
 
 fn route(path: &str) -> Option<Handler> {
     Some(match path {
-        "/etcdserverpb.KV/Range" => |c, m| Box::pin(unary(c, m, kv::range)),
+        "/etcdserverpb.KV/Range" => |c, m| unary(c, m, kv::range),
         "/etcdserverpb.KV/RangeStream" => |c, m| Box::pin(server_stream(c, m, kv::range_stream)),
-        "/etcdserverpb.KV/Put" => |c, m| Box::pin(unary_raw(c, m, kv::put)),
-        "/etcdserverpb.KV/DeleteRange" => |c, m| Box::pin(unary_raw(c, m, kv::delete_range)),
-        "/etcdserverpb.KV/Txn" => |c, m| Box::pin(unary_bytes(c, m, kv::txn)),
-        "/etcdserverpb.KV/Compact" => |c, m| Box::pin(unary(c, m, kv::compact)),
+        "/etcdserverpb.KV/Put" => |c, m| unary_raw(c, m, kv::put),
+        "/etcdserverpb.KV/DeleteRange" => |c, m| unary_raw(c, m, kv::delete_range),
+        "/etcdserverpb.KV/Txn" => |c, m| unary_bytes(c, m, kv::txn),
+        "/etcdserverpb.KV/Compact" => |c, m| unary(c, m, kv::compact),
         "/etcdserverpb.Watch/Watch" => |c, m| Box::pin(bidi(c, m, WATCH_AHEAD_MAX, watch::watch)),
-        "/etcdserverpb.Lease/LeaseGrant" => |c, m| Box::pin(unary(c, m, lease::grant)),
-        "/etcdserverpb.Lease/LeaseRevoke" => |c, m| Box::pin(unary(c, m, lease::revoke)),
-        "/etcdserverpb.Lease/LeaseKeepAlive" => {
-            |c, m| Box::pin(bidi(c, m, STREAM_AHEAD_MAX, lease::keep_alive))
-        }
-        "/etcdserverpb.Lease/LeaseTimeToLive" => |c, m| Box::pin(unary(c, m, lease::time_to_live)),
-        "/etcdserverpb.Lease/LeaseLeases" => |c, m| Box::pin(unary(c, m, lease::leases)),
-        "/etcdserverpb.Cluster/MemberAdd" => |c, m| Box::pin(unary(c, m, cluster::add)),
-        "/etcdserverpb.Cluster/MemberRemove" => |c, m| Box::pin(unary(c, m, cluster::remove)),
-        "/etcdserverpb.Cluster/MemberUpdate" => |c, m| Box::pin(unary(c, m, cluster::update)),
-        "/etcdserverpb.Cluster/MemberList" => |c, m| Box::pin(unary(c, m, cluster::list)),
-        "/etcdserverpb.Cluster/MemberPromote" => |c, m| Box::pin(unary(c, m, cluster::promote)),
-        "/etcdserverpb.Maintenance/Alarm" => |c, m| Box::pin(unary(c, m, maintenance::alarm)),
-        "/etcdserverpb.Maintenance/Status" => |c, m| Box::pin(unary(c, m, maintenance::status)),
-        "/etcdserverpb.Maintenance/Defragment" => |c, m| Box::pin(unary(c, m, maintenance::defragment)),
-        "/etcdserverpb.Maintenance/Hash" => |c, m| Box::pin(unary(c, m, maintenance::hash)),
-        "/etcdserverpb.Maintenance/HashKV" => |c, m| Box::pin(unary(c, m, maintenance::hash_kv)),
+        "/etcdserverpb.Lease/LeaseGrant" => |c, m| unary(c, m, lease::grant),
+        "/etcdserverpb.Lease/LeaseRevoke" => |c, m| unary(c, m, lease::revoke),
+        "/etcdserverpb.Lease/LeaseKeepAlive" => |c, m| exchange(c, m, lease::keep_alive),
+        "/etcdserverpb.Lease/LeaseTimeToLive" => |c, m| unary(c, m, lease::time_to_live),
+        "/etcdserverpb.Lease/LeaseLeases" => |c, m| unary(c, m, lease::leases),
+        "/etcdserverpb.Cluster/MemberAdd" => |c, m| unary(c, m, cluster::add),
+        "/etcdserverpb.Cluster/MemberRemove" => |c, m| unary(c, m, cluster::remove),
+        "/etcdserverpb.Cluster/MemberUpdate" => |c, m| unary(c, m, cluster::update),
+        "/etcdserverpb.Cluster/MemberList" => |c, m| unary(c, m, cluster::list),
+        "/etcdserverpb.Cluster/MemberPromote" => |c, m| unary(c, m, cluster::promote),
+        "/etcdserverpb.Maintenance/Alarm" => |c, m| unary(c, m, maintenance::alarm),
+        "/etcdserverpb.Maintenance/Status" => |c, m| unary(c, m, maintenance::status),
+        "/etcdserverpb.Maintenance/Defragment" => |c, m| unary(c, m, maintenance::defragment),
+        "/etcdserverpb.Maintenance/Hash" => |c, m| unary(c, m, maintenance::hash),
+        "/etcdserverpb.Maintenance/HashKV" => |c, m| unary(c, m, maintenance::hash_kv),
         "/etcdserverpb.Maintenance/Snapshot" => |c, m| Box::pin(server_stream(c, m, maintenance::snapshot)),
-        "/etcdserverpb.Maintenance/MoveLeader" => |c, m| Box::pin(unary(c, m, maintenance::move_leader)),
-        "/etcdserverpb.Maintenance/Downgrade" => |c, m| Box::pin(unary(c, m, maintenance::downgrade)),
+        "/etcdserverpb.Maintenance/MoveLeader" => |c, m| unary(c, m, maintenance::move_leader),
+        "/etcdserverpb.Maintenance/Downgrade" => |c, m| unary(c, m, maintenance::downgrade),
         _ => return route_auth(path).or_else(|| route_recipes(path)),
     })
 }
 
 fn route_auth(path: &str) -> Option<Handler> {
     Some(match path.strip_prefix("/etcdserverpb.Auth/")? {
-        "AuthEnable" => |c, m| Box::pin(unary(c, m, auth::enable)),
-        "AuthDisable" => |c, m| Box::pin(unary(c, m, auth::disable)),
-        "AuthStatus" => |c, m| Box::pin(unary(c, m, auth::status)),
-        "Authenticate" => |c, m| Box::pin(unary(c, m, auth::authenticate)),
-        "UserAdd" => |c, m| Box::pin(unary(c, m, auth::user_add)),
-        "UserGet" => |c, m| Box::pin(unary(c, m, auth::user_get)),
-        "UserList" => |c, m| Box::pin(unary(c, m, auth::user_list)),
-        "UserDelete" => |c, m| Box::pin(unary(c, m, auth::user_delete)),
-        "UserChangePassword" => |c, m| Box::pin(unary(c, m, auth::user_change_password)),
-        "UserGrantRole" => |c, m| Box::pin(unary(c, m, auth::user_grant_role)),
-        "UserRevokeRole" => |c, m| Box::pin(unary(c, m, auth::user_revoke_role)),
-        "RoleAdd" => |c, m| Box::pin(unary(c, m, auth::role_add)),
-        "RoleGet" => |c, m| Box::pin(unary(c, m, auth::role_get)),
-        "RoleList" => |c, m| Box::pin(unary(c, m, auth::role_list)),
-        "RoleDelete" => |c, m| Box::pin(unary(c, m, auth::role_delete)),
-        "RoleGrantPermission" => |c, m| Box::pin(unary(c, m, auth::role_grant_permission)),
-        "RoleRevokePermission" => |c, m| Box::pin(unary(c, m, auth::role_revoke_permission)),
+        "AuthEnable" => |c, m| unary(c, m, auth::enable),
+        "AuthDisable" => |c, m| unary(c, m, auth::disable),
+        "AuthStatus" => |c, m| unary(c, m, auth::status),
+        "Authenticate" => |c, m| unary(c, m, auth::authenticate),
+        "UserAdd" => |c, m| unary(c, m, auth::user_add),
+        "UserGet" => |c, m| unary(c, m, auth::user_get),
+        "UserList" => |c, m| unary(c, m, auth::user_list),
+        "UserDelete" => |c, m| unary(c, m, auth::user_delete),
+        "UserChangePassword" => |c, m| unary(c, m, auth::user_change_password),
+        "UserGrantRole" => |c, m| unary(c, m, auth::user_grant_role),
+        "UserRevokeRole" => |c, m| unary(c, m, auth::user_revoke_role),
+        "RoleAdd" => |c, m| unary(c, m, auth::role_add),
+        "RoleGet" => |c, m| unary(c, m, auth::role_get),
+        "RoleList" => |c, m| unary(c, m, auth::role_list),
+        "RoleDelete" => |c, m| unary(c, m, auth::role_delete),
+        "RoleGrantPermission" => |c, m| unary(c, m, auth::role_grant_permission),
+        "RoleRevokePermission" => |c, m| unary(c, m, auth::role_revoke_permission),
         _ => return None,
     })
 }
 
 fn route_recipes(path: &str) -> Option<Handler> {
     Some(match path {
-        "/v3lockpb.Lock/Lock" => |c, m| Box::pin(unary(c, m, recipe::as_client(lock::lock))),
-        "/v3lockpb.Lock/Unlock" => |c, m| Box::pin(unary(c, m, recipe::as_client(lock::unlock))),
-        "/v3electionpb.Election/Campaign" => {
-            |c, m| Box::pin(unary(c, m, recipe::as_client(election::campaign)))
-        }
-        "/v3electionpb.Election/Proclaim" => {
-            |c, m| Box::pin(unary(c, m, recipe::as_client(election::proclaim)))
-        }
-        "/v3electionpb.Election/Leader" => |c, m| Box::pin(unary(c, m, recipe::as_client(election::leader))),
+        "/v3lockpb.Lock/Lock" => |c, m| unary(c, m, recipe::as_client(lock::lock)),
+        "/v3lockpb.Lock/Unlock" => |c, m| unary(c, m, recipe::as_client(lock::unlock)),
+        "/v3electionpb.Election/Campaign" => |c, m| unary(c, m, recipe::as_client(election::campaign)),
+        "/v3electionpb.Election/Proclaim" => |c, m| unary(c, m, recipe::as_client(election::proclaim)),
+        "/v3electionpb.Election/Leader" => |c, m| unary(c, m, recipe::as_client(election::leader)),
         "/v3electionpb.Election/Observe" => {
             |c, m| Box::pin(server_stream(c, m, recipe::as_client_stream(election::observe)))
         }
-        "/v3electionpb.Election/Resign" => |c, m| Box::pin(unary(c, m, recipe::as_client(election::resign))),
-        "/grpc.health.v1.Health/Check" => |c, m| Box::pin(unary(c, m, health::check)),
+        "/v3electionpb.Election/Resign" => |c, m| unary(c, m, recipe::as_client(election::resign)),
+        "/grpc.health.v1.Health/Check" => |c, m| unary(c, m, health::check),
         "/grpc.health.v1.Health/Watch" => |c, m| Box::pin(server_stream(c, m, health::watch)),
-        "/grpc.health.v1.Health/List" => |c, m| Box::pin(unary(c, m, health::list)),
+        "/grpc.health.v1.Health/List" => |c, m| unary(c, m, health::list),
         _ => return None,
     })
 }

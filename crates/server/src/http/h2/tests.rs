@@ -44,7 +44,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 fn long_body() -> (mpsc::Sender<Result<Message, crate::rpc::error::Status>>, Body) {
     let (sink, source) = mpsc::channel(4);
     sink.try_send(Ok(Message::Whole(vec![7; 100_000].into()))).unwrap();
-    (sink, Body::stream(source, crate::stats::started("/test")))
+    (sink, Body::stream(source, crate::stats::started(crate::stats::method("/test"))))
 }
 
 #[tokio::test]
@@ -55,13 +55,13 @@ async fn a_client_that_gives_up_a_stalled_answer_takes_nobody_with_it() {
     let calls: Calls = Arc::new(move |head, _, _| match &head.path[..] {
         b"/long" => {
             let body = body.lock().unwrap().take().unwrap();
-            Box::pin(async { Response::new(body) })
+            Box::pin(async { Answered::Body(body) })
         }
         _ => {
             let go = calls_go.clone();
             Box::pin(async move {
                 go.notified().await;
-                Response::new(Body::Empty)
+                Answered::NoCall(StatusCode::OK, crate::rpc::error::CANCELED)
             })
         }
     });
