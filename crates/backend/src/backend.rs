@@ -219,6 +219,11 @@ impl Committer {
         Ok(true)
     }
 
+    /// Whether a defragmentation wants another commit, even if nothing is sealed.
+    pub fn defragmenting(&self) -> bool {
+        self.db.lock().vacuum_request().running()
+    }
+
     /// Lets readers see a new committed state in place of the layer that went into it. A layer sealed meanwhile, while
     /// a step without one was committed, stays for the next commit.
     fn publish(&self, committed: Arc<Snapshot>, done: Option<&Arc<Layer>>) {

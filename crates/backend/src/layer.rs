@@ -86,6 +86,14 @@ impl Layer {
         }
     }
 
+    /// The lowest key put here (in other buckets than `key`: changed here), if any.
+    pub(crate) fn lowest(&self, bucket: Bucket) -> Option<Bytes> {
+        match bucket {
+            Bucket::Key => self.revisions.read().puts.first().map(|(key, _)| key.clone()),
+            _ => self.others.read()[bucket.slot()].first_key_value().map(|(key, _)| key.clone()),
+        }
+    }
+
     /// The first `max` changes with `from <= key < to` in rising or falling key order, as they stand now. Few, because
     /// the writer waits meanwhile.
     pub(crate) fn range(

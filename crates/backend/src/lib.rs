@@ -24,4 +24,4 @@ pub use backend::{Backend, Committer, Options, Phase};
 pub use bolt::SnapshotSource;
 pub use error::Error;
 pub use schema::Bucket;
-pub use view::{Range, ReadTx, Reader};
+pub use view::{Lookup, Range, ReadTx, Reader};

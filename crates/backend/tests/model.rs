@@ -148,7 +148,32 @@ impl Run {
             let falling: Vec<_> = read.range_rev(bucket, b"", None).map(|r| r.unwrap()).collect();
             let falling: Vec<_> = falling.iter().rev().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
             assert_eq!(falling, expected, "{bucket:?} falling");
+            self.compare_in_bulk(&read, bucket, &expected);
         }
+    }
+
+    /// Scanned in parts, and looked up one by one in different orders.
+    fn compare_in_bulk(&mut self, read: &ReadTx, bucket: Bucket, expected: &[(Vec<u8>, Vec<u8>)]) {
+        let mut cuts = read.cuts(bucket, 1 + self.random.below(10) as usize).unwrap();
+        assert!(cuts.is_sorted_by(|a, b| a < b));
+        cuts.insert(0, Vec::new());
+        let mut scanned = Vec::new();
+        for (n, from) in cuts.iter().enumerate() {
+            let take = |key: &[u8], value: &[u8]| -> Result<(), backend::Error> {
+                scanned.push((key.to_vec(), value.to_vec()));
+                Ok(())
+            };
+            read.for_each(bucket, from, cuts.get(n + 1).map(Vec::as_slice), take).unwrap();
+        }
+        assert_eq!(scanned, expected, "{bucket:?} in {} parts", cuts.len());
+        let (mut rising, mut any) = (read.lookup(bucket), read.lookup(bucket));
+        for (key, value) in expected {
+            assert_eq!(rising.get(key).unwrap().as_deref(), Some(&value[..]), "{bucket:?}");
+            let (key, value) = self.random.pick(expected).unwrap();
+            assert_eq!(any.get(key).unwrap().as_deref(), Some(&value[..]), "{bucket:?}");
+            assert_eq!(any.get(&[&key[..], b"absent"].concat()).unwrap(), None);
+        }
+        assert_eq!(any.get(b" before all").unwrap(), None);
     }
 
     /// Part of a bucket, through layers and pages.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use backend::{Backend, Bucket, Error, Options, ReadTx, Reader};
 use bytes::Bytes;
-use disk::MemDisk;
+use disk::{Disk, MemDisk};
 
 const PUTS: u64 = 60_000;
 
@@ -119,6 +119,39 @@ fn defragmenting_gives_the_end_of_the_file_back_and_keeps_every_record() {
     let values = backend.range(Bucket::Key, b"", None).map(|record| record.unwrap());
     assert!(values.zip((0..20_000).step_by(20)).all(|((k, v), n)| k == key(n) && v == vec![n as u8; 300]));
     assert_eq!(backend.range(Bucket::Key, b"", None).count(), 1000);
+}
+
+#[test]
+fn defragmenting_in_steps_beside_writes_cuts_the_file_to_what_is_in_use() {
+    let disk = MemDisk::new(0);
+    let mut backend = open(&disk);
+    let put = |backend: &mut Backend, n| backend.put(Bucket::Key, key(n), Bytes::from(vec![n as u8; 300]));
+    for n in 0..80_000 {
+        put(&mut backend, n);
+        if n % 8000 == 0 {
+            backend.commit().unwrap();
+        }
+    }
+    backend.commit().unwrap();
+    // The old half goes, so that what stays lies at the end of the file.
+    (0..40_000).for_each(|n| backend.delete(Bucket::Key, &key(n)));
+    backend.commit().unwrap();
+    backend.start_defragment();
+    let (committer, mut newest, mut steps) = (backend.committer(), 80_000, 0);
+    while backend.defragmenting() {
+        (newest..newest + 20).for_each(|n| put(&mut backend, n));
+        newest += 20;
+        assert!(backend.seal(), "a step holds nothing back");
+        committer.commit_sealed().unwrap();
+        steps += 1;
+    }
+    assert!((4..100).contains(&steps), "{steps} steps");
+    let file = disk.open(Path::new("/db"), disk::Open::read()).unwrap().len().unwrap();
+    let in_use = backend.size_in_use();
+    assert!(file < in_use + in_use / 10, "{file} bytes, {in_use} in use");
+    assert_eq!(backend.check().len(), 0);
+    let left = backend.range(Bucket::Key, b"", None).map(|record| record.unwrap().0);
+    assert!(left.eq((40_000..newest).map(key)));
 }
 
 #[test]

@@ -66,6 +66,18 @@ impl Map {
         self.len == 0
     }
 
+    /// Gives the memory of what was looked at back to the system. It comes again when it is looked at again, mostly from the
+    /// system's cache of the file.
+    pub fn give_back(&self) {
+        if let Memory::Mapped(mapped) = &*self.memory {
+            // SAFETY: the mapping is shared with the file and read-only, so nothing is lost: slices of it show the same
+            // bytes before and after.
+            let advised = unsafe { mapped.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            // Without it the memory stays for as long as the system has enough.
+            drop(advised);
+        }
+    }
+
     /// `len` bytes at `offset`, or `None` if they are beyond the mapping or beyond the end of the file.
     pub fn get(&self, offset: u64, len: usize) -> Option<&[u8]> {
         let end = offset.checked_add(len as u64)?;

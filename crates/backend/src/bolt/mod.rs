@@ -1,7 +1,7 @@
 //! The engine for bbolt's file format: one writer, any number of readers, copy-on-write pages, two meta pages.
 //!
 //! The format in byte pictures: docs/formats/bolt.md. Files read like this: [`page`], [`meta`], [`snapshot`] (a
-//! committed tree) with [`cursor`] and [`check`]; [`node`] (the changed part of a tree), [`image`] (the
+//! committed tree) with [`cursor`], [`scan`], [`seek`] and [`check`]; [`node`] (the changed part of a tree), [`image`] (the
 //! bytes of new pages), [`freelist`], [`tx`] (a write
 //! transaction), [`db`] (the open file, commits), [`vacuum`] (defragmentation in steps).
 //!
@@ -16,6 +16,8 @@ mod image;
 mod meta;
 mod node;
 mod page;
+mod scan;
+mod seek;
 mod snapshot;
 mod tx;
 mod vacuum;
@@ -23,6 +25,7 @@ mod vacuum;
 pub use cursor::Range;
 pub(crate) use db::open_read_only;
 pub use db::{Db, Options};
+pub(crate) use seek::Seeker;
 pub(crate) use snapshot::Readers;
 pub use snapshot::{Snapshot, SnapshotSource};
 pub use tx::Phase;

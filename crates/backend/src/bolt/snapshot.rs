@@ -243,6 +243,11 @@ impl Snapshot {
         self.size().saturating_sub(self.unused.free * u64::from(self.meta.page_size))
     }
 
+    /// See [`Map::give_back`].
+    pub(crate) fn give_back(&self) {
+        self.pages.map.give_back();
+    }
+
     pub(crate) fn check(&self) -> Vec<Error> {
         check::check(&self.pages, &self.meta, self.unused.free + self.unused.waiting)
     }
