@@ -1,93 +1,247 @@
 //! A run of neighbouring keys of the index, with their histories.
 //!
-//! Whoever compares keys follows a pointer to each of them. So a block also keeps, as numbers in one place, the first
-//! bytes behind what all its keys share: a search looks at those and then at one key or two.
+//! What all its keys begin with is kept once, the rests lie one behind the other. Whoever compares keys looks at memory
+//! all over; so a block also keeps, as numbers in one place, the first bytes of each rest: a search looks at those and
+//! then at one rest or two.
 
 use std::cmp::Ordering;
 
-use crate::key_index::KeyIndex;
+use crate::Revision;
+use crate::history::History;
 
-/// A key and its history.
-pub(crate) type Entry = (Box<[u8]>, KeyIndex);
+/// Keys that a block holds at most. Small in unit tests, so that they meet many blocks.
+pub(crate) const BLOCK_MAX: usize = if cfg!(test) { 4 } else { 128 };
+/// Bytes of rests that a block holds at most, unless a single key has more.
+pub(crate) const BYTES_MAX: usize = if cfg!(test) { 64 } else { 64 << 10 };
 
-/// Entries in key order.
+/// Byte strings, one behind the other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keys {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<u32>,
+}
+
+/// Keys in order, and their histories.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
-    /// To be changed with [`Block::insert`], or before [`Block::refresh`].
-    pub entries: Vec<Entry>,
-    /// Entries whose key exists at the newest revision.
-    pub live: usize,
-    /// Main part of the newest revision of all entries.
-    pub newest: i64,
-    /// Of the first key, behind what the first keys of all blocks share.
-    pub head: [u64; 2],
-    /// Bytes that all keys begin with.
-    shared: usize,
-    /// Of each key, behind these bytes.
+    prefix: Box<[u8]>,
+    rests: Keys,
+    /// Of each rest.
     heads: Vec<u64>,
+    histories: Vec<History>,
+}
+
+impl Keys {
+    fn with_capacity(keys: usize, bytes: usize) -> Keys {
+        Keys { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(keys) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Length of all together, in bytes.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
+    }
+
+    pub fn get(&self, place: usize) -> &[u8] {
+        &self.bytes[self.start(place)..self.ends[place] as usize]
+    }
+
+    /// Adds what the two parts make together.
+    pub fn push(&mut self, start: &[u8], rest: &[u8]) {
+        self.bytes.extend_from_slice(start);
+        self.bytes.extend_from_slice(rest);
+        // A block has 64 KiB or a single key; a key comes in a message, whose length has 32 bits.
+        self.ends.push(self.bytes.len() as u32);
+    }
+
+    fn insert(&mut self, place: usize, key: &[u8]) {
+        let start = self.start(place);
+        if self.bytes.capacity() - self.bytes.len() < key.len() {
+            self.bytes.reserve_exact(key.len() + self.bytes.len() / 8);
+        }
+        self.bytes.extend_from_slice(key);
+        self.bytes[start..].rotate_right(key.len());
+        make_room(&mut self.ends);
+        self.ends.insert(place, start as u32);
+        for end in &mut self.ends[place..] {
+            *end += key.len() as u32;
+        }
+    }
+}
+
+/// Grows by an eighth: blocks are many and seldom grow, room they do not need would add up.
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 4);
+    }
 }
 
 impl Block {
-    /// Of sorted entries.
-    pub fn new(entries: Vec<Entry>) -> Block {
-        let live = entries.iter().filter(|(_, history)| history.get(i64::MAX).is_some()).count();
-        let newest = entries.iter().filter_map(|(_, history)| history.newest()).map(|newest| newest.main);
-        let mut block = Block { live, newest: newest.max().unwrap_or(0), entries, ..Block::default() };
-        block.refresh();
+    /// Of keys in order, one history each.
+    pub fn new(keys: &Keys, histories: Vec<History>) -> Block {
+        let mut block = Block { histories, ..Block::default() };
+        block.set_keys(keys);
         block
     }
 
-    /// The lowest key; empty if there is none.
-    pub fn first_key(&self) -> &[u8] {
-        self.entries.first().map_or(&[], |(key, _)| key)
+    fn set_keys(&mut self, keys: &Keys) {
+        let shared = match keys.len() {
+            0 => 0,
+            len => shared_len(keys.get(0), keys.get(len - 1)),
+        };
+        self.prefix = keys.bytes[..shared].into();
+        self.rests = Keys::with_capacity(keys.len(), keys.bytes_len() - keys.len() * shared);
+        (0..keys.len()).for_each(|place| self.rests.push(&[], &keys.get(place)[shared..]));
+        self.heads = (0..keys.len()).map(|place| head(self.rests.get(place), 0)).collect();
+    }
+
+    pub fn len(&self) -> usize {
+        self.histories.len()
+    }
+
+    /// Writes the key at `place` into `key`, which may hold another key of this block.
+    pub fn read_key(&self, place: usize, key: &mut Vec<u8>) {
+        key.clear();
+        key.extend_from_slice(&self.prefix);
+        key.extend_from_slice(self.rests.get(place));
+    }
+
+    /// The lowest key, if there is one.
+    pub fn first_key(&self) -> Vec<u8> {
+        if self.len() == 0 { Vec::new() } else { [&self.prefix, self.rests.get(0)].concat() }
+    }
+
+    /// The greatest key, if there is one.
+    pub fn last_key(&self) -> Vec<u8> {
+        match self.len().checked_sub(1) {
+            None => Vec::new(),
+            Some(last) => [&self.prefix, self.rests.get(last)].concat(),
+        }
+    }
+
+    /// Whether the lowest key is not above `key`.
+    pub fn begins_at_or_before(&self, key: &[u8]) -> bool {
+        match key.strip_prefix(&self.prefix[..]) {
+            Some(rest) => self.rests.get(0) <= rest,
+            None => self.prefix[..] < *key,
+        }
+    }
+
+    pub fn histories(&self) -> &[History] {
+        &self.histories
+    }
+
+    pub fn history_mut(&mut self, place: usize) -> Option<&mut History> {
+        self.histories.get_mut(place)
     }
 
     /// Where `key` is, or else where it belongs.
     pub fn find(&self, key: &[u8]) -> Result<usize, usize> {
-        let head = head(key, self.shared);
+        let Some(rest) = key.strip_prefix(&self.prefix[..]) else {
+            return Err(if *key < self.prefix[..] { 0 } else { self.len() });
+        };
+        let head = head(rest, 0);
         let from = self.heads.partition_point(|other| *other < head);
         // Mostly the key exists and no other has its head: then no other need be looked at.
-        if self.heads.get(from) == Some(&head) && *self.entries[from].0 == *key {
+        if self.heads.get(from) == Some(&head) && self.rests.get(from) == rest {
             return Ok(from);
         }
-        match compare_start(key, self.first_key(), self.shared) {
-            Ordering::Less => return Err(0),
-            Ordering::Greater => return Err(self.entries.len()),
-            Ordering::Equal => {}
+        let (mut low, mut high) = (from, from);
+        high += self.heads[from..].iter().take_while(|other| **other == head).count();
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.rests.get(middle).cmp(rest) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
         }
-        let alike = self.heads[from..].iter().take_while(|other| **other == head).count();
-        let entries = &self.entries[from..from + alike];
-        let found = entries.binary_search_by(|(entry, _)| entry[..].cmp(key));
-        found.map(|place| from + place).map_err(|place| from + place)
+        Err(low)
     }
 
-    /// Puts an entry where [`Block::find`] says that it belongs.
-    pub fn insert(&mut self, place: usize, entry: Entry) {
-        self.live += usize::from(entry.1.get(i64::MAX).is_some());
-        self.newest = self.newest.max(entry.1.newest().map_or(0, |newest| newest.main));
-        if compare_start(&entry.0, self.first_key(), self.shared).is_eq() && !self.entries.is_empty() {
-            self.heads.insert(place, head(&entry.0, self.shared));
-            self.entries.insert(place, entry);
-        } else {
-            self.entries.insert(place, entry);
-            self.refresh();
+    /// Whether one more key fits in.
+    pub fn has_room(&self, key: &[u8]) -> bool {
+        let shared = shared_len(&self.prefix, key);
+        let longer = (self.prefix.len() - shared).saturating_mul(self.len());
+        let bytes = self.rests.bytes_len().saturating_add(longer).saturating_add(key.len() - shared);
+        self.len() == 0 || (self.len() < BLOCK_MAX && bytes <= BYTES_MAX)
+    }
+
+    /// Puts a key where [`Block::find`] says that it belongs.
+    pub fn insert(&mut self, place: usize, key: &[u8], history: History) {
+        make_room(&mut self.histories);
+        self.histories.insert(place, history);
+        match key.strip_prefix(&self.prefix[..]) {
+            Some(rest) if !self.heads.is_empty() => {
+                self.rests.insert(place, rest);
+                make_room(&mut self.heads);
+                self.heads.insert(place, head(rest, 0));
+            }
+            _ => {
+                let mut keys = self.keys(0..self.heads.len());
+                keys.insert(place, key);
+                self.set_keys(&keys);
+            }
         }
     }
 
-    /// Takes the entries from `place` on away into a block of their own.
+    /// Takes the keys from `place` on away into a block of their own.
     pub fn split_off(&mut self, place: usize) -> Block {
-        let right = Block::new(self.entries.split_off(place));
-        self.live -= right.live;
-        self.refresh();
+        let right = Block::new(&self.keys(place..self.len()), self.histories.split_off(place));
+        let left = self.keys(0..place);
+        self.set_keys(&left);
+        self.histories.shrink_to_fit();
         right
     }
 
-    /// Entries were taken away or added.
-    pub fn refresh(&mut self) {
-        let last = self.entries.last().map_or(&[][..], |(key, _)| key);
-        self.shared = shared_len(self.first_key(), last);
-        self.heads.clear();
-        self.heads.extend(self.entries.iter().map(|(key, _)| head(key, self.shared)));
+    /// Adds the keys of the block behind.
+    pub fn append(&mut self, behind: Block) {
+        let mut keys = self.keys(0..self.len());
+        (0..behind.len()).for_each(|place| keys.push(&behind.prefix, behind.rests.get(place)));
+        self.histories.extend(behind.histories);
+        self.set_keys(&keys);
+    }
+
+    /// Compacts the histories behind the key `after` and drops those of which nothing is left; `kept` sees what stays for
+    /// reads at `at`. Whether some were dropped.
+    pub fn compact(&mut self, after: Option<&[u8]>, at: i64, mut kept: impl FnMut(Revision)) -> bool {
+        let first = after.map_or(0, |after| self.find(after).map_or_else(|place| place, |place| place + 1));
+        self.histories[first..].iter_mut().filter_map(|history| history.compact(at)).for_each(&mut kept);
+        if !self.histories[first..].iter().any(History::is_empty) {
+            return false;
+        }
+        let mut keys = Keys::default();
+        for (place, history) in self.histories.iter().enumerate() {
+            if !history.is_empty() {
+                keys.push(&self.prefix, self.rests.get(place));
+            }
+        }
+        self.histories.retain(|history| !history.is_empty());
+        self.histories.shrink_to_fit();
+        self.set_keys(&keys);
+        true
+    }
+
+    fn keys(&self, places: std::ops::Range<usize>) -> Keys {
+        let mut keys = Keys::with_capacity(
+            places.len() + 1,
+            self.rests.bytes_len() + (places.len() + 1) * (self.prefix.len() + 16),
+        );
+        places.for_each(|place| keys.push(&self.prefix, self.rests.get(place)));
+        keys
     }
 }
 
@@ -108,19 +262,12 @@ pub(crate) fn shared_len(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Where `key` lies of all keys that share the first `shared` bytes of `first`; equal if it begins with them, too.
-pub(crate) fn compare_start(key: &[u8], first: &[u8], shared: usize) -> Ordering {
-    let common = shared.min(key.len());
-    key[..common].cmp(&first[..common]).then(common.cmp(&shared))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Revision;
 
-    fn entry(key: &[u8]) -> Entry {
-        (key.into(), KeyIndex::restored(2, 1, Revision::new(2, 0)))
+    fn history() -> History {
+        History::restored(2, 1, Revision::new(2, 0))
     }
 
     #[test]
@@ -138,17 +285,32 @@ mod tests {
             // From the middle outwards and back in.
             for key in keys.iter().skip(keys.len() / 2).chain(keys.iter().take(keys.len() / 2).rev()) {
                 let place = grown.find(key).unwrap_err();
-                grown.insert(place, entry(key));
+                grown.insert(place, key, history());
             }
-            let built = Block::new(keys.iter().map(|key| entry(key)).collect());
-            for block in [&grown, &built] {
-                assert!(block.entries.iter().map(|(key, _)| &key[..]).eq(keys.iter().map(|key| &key[..])));
+            let mut all = Keys::default();
+            keys.iter().for_each(|key| all.push(&key[..1.min(key.len())], &key[1.min(key.len())..]));
+            let mut joined = Block::new(&all, vec![history(); keys.len()]);
+            let right = joined.split_off(keys.len() / 2);
+            joined.append(right);
+            for block in [&grown, &joined] {
+                let mut read = Vec::new();
                 for (place, key) in keys.iter().enumerate() {
+                    block.read_key(place, &mut read);
+                    assert_eq!(read, *key);
                     assert_eq!(block.find(key), Ok(place));
                     let behind = [&key[..], &[0]].concat();
                     assert_eq!(block.find(&behind).unwrap_or_else(|place| place), place + 1);
+                    assert!(block.begins_at_or_before(key));
+                    assert_eq!(
+                        keys[0][..] > key[..key.len() / 2],
+                        !block.begins_at_or_before(&key[..key.len() / 2])
+                    );
                 }
                 assert_eq!(block.find(b"~"), Err(keys.len()));
+                assert_eq!(
+                    (block.first_key(), block.last_key()),
+                    (keys[0].clone(), keys[keys.len() - 1].clone())
+                );
             }
         }
     }

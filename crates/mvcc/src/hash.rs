@@ -126,22 +126,23 @@ impl KvReader {
         let kept = self.kept(at, compacted);
         let mut digest = Digest::new(at, compacted);
         digest.keep_is_empty(kept.is_empty);
-        for item in tx.range(Bucket::Key, &[], None) {
-            let (key, value) = item?;
-            let stored = record::decode_key(&key)?;
+        tx.for_each(Bucket::Key, &[], None, |key, value| {
+            let stored = record::decode_key(key)?;
             let revision = stored.revision;
             // Deleted, although the pinned view still shows it.
-            if kept.is_empty && revision.main <= finished && !self.is_indexed(revision, &value)? {
-                continue;
+            if kept.is_empty && revision.main <= finished && !self.is_indexed(revision, value)? {
+                return Ok(());
             }
-            digest.record(stored, kept.revisions.contains(&revision), &key, &value);
-        }
+            digest.record(stored, kept.revisions.contains(&revision), key, value);
+            Ok::<(), Error>(())
+        })?;
+        tx.give_back();
         Ok(digest.finish(current))
     }
 
-    fn is_indexed(&self, revision: Revision, value: &Bytes) -> Result<bool, Error> {
-        let kv = record::decode(value, revision)?;
-        Ok(self.shared.index.read().holds(&kv.key, revision))
+    fn is_indexed(&self, revision: Revision, value: &[u8]) -> Result<bool, Error> {
+        let key = record::fields(value, revision)?.key;
+        Ok(self.shared.index.read().holds(key, revision))
     }
 
     fn kept(&self, at: i64, compacted: i64) -> Kept {
@@ -173,14 +174,14 @@ impl KvReader {
         let mut crc = 0;
         for bucket in Bucket::BY_NAME {
             crc = crc32c::crc32c_append(crc, bucket.name().as_bytes());
-            for item in tx.range(bucket, &[], None) {
-                let (key, value) = item?;
-                if bucket == Bucket::Meta && IGNORED.contains(&&key[..]) {
-                    continue;
+            tx.for_each(bucket, &[], None, |key, value| {
+                if bucket != Bucket::Meta || !IGNORED.contains(&key) {
+                    crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, key), value);
                 }
-                crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &key), &value);
-            }
+                Ok::<(), Error>(())
+            })?;
         }
+        tx.give_back();
         Ok(crc)
     }
 }

@@ -1,14 +1,14 @@
 //! The index: every key and its history, in key order. Its users know only this door, so that what is inside can be
 //! replaced.
 
-use std::cmp::Ordering;
 use std::ops::{ControlFlow, Range};
 
 use bytes::Bytes;
 
 use crate::Revision;
-use crate::block::{Block, Entry, compare_start, head, shared_len};
-use crate::key_index::{KeyIndex, Seen};
+use crate::block::{BLOCK_MAX, Block, head, shared_len};
+use crate::history::History;
+use crate::key_index::Seen;
 
 /// A set of neighbouring keys, in etcd's way of saying it (formats 9.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,33 +42,53 @@ impl KeyRange {
     }
 }
 
-/// Keys that a block holds at most. Small in unit tests, so that they meet many blocks.
-const BLOCK_MAX: usize = if cfg!(test) { 4 } else { 128 };
-
-/// All keys with their histories: sorted blocks of sorted entries, a tree of two levels. Blocks know how many of their
-/// keys live, so that counting passes over them.
+/// All keys with their histories: sorted blocks of sorted keys, a tree of two levels. It knows how many keys of each
+/// block live, so that counting passes over them.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// None is empty.
-    blocks: Vec<Block>,
-    /// Bytes that the first keys of all blocks begin with.
-    shared: usize,
+    slots: Vec<Slot>,
+    /// What the first keys of all blocks begin with.
+    shared: Vec<u8>,
 }
 
-/// A block and an entry's place in it; the place behind the last entry means the next block.
+/// A block, never empty, and what searching and counting need of it.
+#[derive(Debug)]
+struct Slot {
+    /// Of the first key, behind what the first keys of all blocks share.
+    head: [u64; 2],
+    /// Main part of the newest revision of all keys.
+    newest: i64,
+    /// Keys, and those that exist at the newest revision.
+    len: u32,
+    live: u32,
+    block: Box<Block>,
+}
+
+/// A block and a key's place in it; the place behind the last key means the next block.
 type Place = (usize, usize);
 
+impl Slot {
+    fn new(block: Block) -> Slot {
+        let live = block.histories().iter().filter(|history| history.get(i64::MAX).is_some()).count();
+        let newest = block.histories().iter().filter_map(History::newest).map(|newest| newest.main);
+        let newest = newest.max().unwrap_or(0);
+        Slot { head: [0; 2], newest, len: block.len() as u32, live: live as u32, block: Box::new(block) }
+    }
+
+    fn insert(&mut self, place: usize, key: &[u8], history: History) {
+        self.len += 1;
+        self.live += u32::from(history.get(i64::MAX).is_some());
+        self.newest = self.newest.max(history.newest().map_or(0, |newest| newest.main));
+        self.block.insert(place, key, history);
+    }
+}
+
 impl Index {
-    /// Builds an index at once.
-    pub fn new(mut histories: Vec<Entry>) -> Index {
-        histories.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut blocks = Vec::with_capacity(histories.len().div_ceil(BLOCK_MAX));
-        let mut histories = histories.into_iter().peekable();
-        while histories.peek().is_some() {
-            blocks.push(Block::new(histories.by_ref().take(BLOCK_MAX).collect()));
-        }
-        let mut index = Index { blocks, shared: 0 };
-        index.refresh(0..index.blocks.len());
+    /// Of blocks in order.
+    pub fn new(blocks: impl IntoIterator<Item = Block>) -> Index {
+        let slots = blocks.into_iter().filter(|block| block.len() > 0).map(Slot::new).collect();
+        let mut index = Index { slots, shared: Vec::new() };
+        index.refresh(0..index.slots.len());
         index
     }
 
@@ -85,36 +105,58 @@ impl Index {
     /// Records a put and answers the key as it now is, and as it was before; none if `revision` is not newer than
     /// all before.
     pub fn put(&mut self, key: &[u8], revision: Revision) -> Option<(Seen, Option<Seen>)> {
-        let (block, place) = match self.find(key) {
+        let (number, place) = match self.find(key) {
             Ok(found) => found,
             Err(place) => {
-                self.insert(place, (key.into(), KeyIndex::restored(revision.main, 1, revision)));
+                self.insert(place, key, History::restored(revision.main, 1, revision));
                 return Some((Seen { modified: revision, create_revision: revision.main, version: 1 }, None));
             }
         };
-        let block = self.blocks.get_mut(block)?;
-        let history = &mut block.entries.get_mut(place)?.1;
+        let slot = self.slots.get_mut(number)?;
+        let history = slot.block.history_mut(place)?;
         let before = history.get(i64::MAX);
         if !history.put(revision) {
             return None;
         }
         let now = history.get(i64::MAX)?;
-        block.live += usize::from(before.is_none());
-        block.newest = block.newest.max(revision.main);
+        slot.live += u32::from(before.is_none());
+        slot.newest = slot.newest.max(revision.main);
         Some((now, before))
     }
 
-    /// Records a delete; false if the key did not exist.
-    #[must_use]
-    pub fn tombstone(&mut self, key: &[u8], revision: Revision) -> bool {
-        let Ok((block, place)) = self.find(key) else { return false };
-        let block = &mut self.blocks[block];
-        let done = block.entries[place].1.tombstone(revision);
-        if done {
-            block.live -= 1;
-            block.newest = block.newest.max(revision.main);
+    /// Deletes the keys of `range` that exist, in order: `each` is shown a key with what it was, and answers the revision of its
+    /// tombstone. Looks at no more than `budget` keys; answers the last one if there may be more.
+    ///
+    /// # Errors
+    /// The revision that is not newer than all before.
+    pub fn delete(
+        &mut self,
+        range: &KeyRange,
+        budget: usize,
+        mut each: impl FnMut(&[u8], Seen) -> Revision,
+    ) -> Result<Option<Bytes>, Revision> {
+        let Some((from, to)) = self.span(range) else { return Ok(None) };
+        let (mut count, mut key) = (0, Vec::new());
+        for (slot, places) in pieces(self.slots.iter_mut(), |slot| slot.len, from, to) {
+            for place in places {
+                let seen = slot.block.histories()[place].get(i64::MAX);
+                if let Some(seen) = seen {
+                    slot.block.read_key(place, &mut key);
+                    let revision = each(&key, seen);
+                    if !slot.block.history_mut(place).is_some_and(|history| history.tombstone(revision)) {
+                        return Err(revision);
+                    }
+                    slot.live -= 1;
+                    slot.newest = slot.newest.max(revision.main);
+                }
+                count += 1;
+                if count >= budget {
+                    slot.block.read_key(place, &mut key);
+                    return Ok(Some(key.into()));
+                }
+            }
         }
-        done
+        Ok(None)
     }
 
     /// Shows the keys of `range` that existed at revision `at`, in order, looking at no more than `budget` of the
@@ -127,10 +169,20 @@ impl Index {
         mut each: impl FnMut(&[u8], Seen) -> ControlFlow<()>,
     ) -> Option<Bytes> {
         let (from, to) = self.span(range)?;
-        for (count, (key, history)) in self.entries(from, to).enumerate() {
-            let stop = history.get(at).is_some_and(|seen| each(key, seen).is_break());
-            if stop || count + 1 >= budget {
-                return Some(Bytes::copy_from_slice(key));
+        let (mut count, mut key) = (0, Vec::new());
+        for (slot, places) in self.pieces(from, to) {
+            for place in places {
+                let history = &slot.block.histories()[place];
+                let mut stop = false;
+                if let Some(seen) = history.get(at) {
+                    slot.block.read_key(place, &mut key);
+                    stop = each(&key, seen).is_break();
+                }
+                count += 1;
+                if stop || count >= budget {
+                    slot.block.read_key(place, &mut key);
+                    return Some(key.into());
+                }
             }
         }
         None
@@ -140,22 +192,20 @@ impl Index {
     /// After about `budget` steps it stops and also answers the last key it has counted.
     pub fn count(&self, range: &KeyRange, at: i64, budget: usize) -> (usize, Option<Bytes>) {
         let Some((from, to)) = self.span(range) else { return (0, None) };
-        let (mut count, mut steps) = (0, 0);
-        let last = to.0.min(self.blocks.len().saturating_sub(1));
-        for (number, block) in self.blocks.iter().enumerate().take(last + 1).skip(from.0) {
-            let start = if number == from.0 { from.1 } else { 0 };
-            let end = if number == to.0 { to.1 } else { block.entries.len() };
-            let whole = start == 0 && end == block.entries.len();
-            if whole && block.newest <= at {
-                count += block.live;
+        let (mut count, mut steps, mut counted) = (0, 0, None);
+        for (slot, places) in self.pieces(from, to) {
+            if let Some(last) = counted.filter(|_| steps >= budget) {
+                return (count, Some(Block::last_key(last).into()));
+            }
+            if places.len() == slot.len as usize && slot.newest <= at {
+                count += slot.live as usize;
                 steps += 1;
-            } else if let Some(entries) = block.entries.get(start..end) {
-                count += entries.iter().filter(|(_, history)| history.get(at).is_some()).count();
-                steps += entries.len();
+            } else {
+                steps += places.len();
+                let histories = &slot.block.histories()[places];
+                count += histories.iter().filter(|history| history.get(at).is_some()).count();
             }
-            if steps >= budget && number < last {
-                return (count, block.entries.last().map(|(key, _)| Bytes::copy_from_slice(key)));
-            }
+            counted = Some(&*slot.block);
         }
         (count, None)
     }
@@ -169,57 +219,49 @@ impl Index {
         budget: usize,
         mut kept: impl FnMut(Revision),
     ) -> Option<Bytes> {
-        let first = after.map_or(0, |after| self.place_behind(after).0);
-        let mut end = first;
-        let (mut done, mut last, mut shrunk) = (0, None, false);
-        for number in first..self.blocks.len() {
+        let first = after.map_or(0, |after| {
+            let (number, place) = self.place_behind(after);
+            let is_done = self.slots.get(number).is_some_and(|slot| place >= slot.block.len());
+            number + usize::from(is_done)
+        });
+        let (mut end, mut done, mut last, mut shrunk) = (first, 0, None, false);
+        for slot in self.slots.get_mut(first..).unwrap_or_default() {
             if done >= budget {
                 break;
             }
-            let block = &mut self.blocks[number];
-            last = block.entries.last().map(|(key, _)| Bytes::copy_from_slice(key));
-            done += block.entries.len();
-            let before = block.entries.len();
-            block.entries.retain_mut(|(key, history)| {
-                if after.is_some_and(|after| key[..] <= *after) {
-                    return true;
-                }
-                if let Some(revision) = history.compact(at) {
-                    kept(revision);
-                }
-                !history.is_empty()
-            });
-            if block.entries.len() < before {
-                block.refresh();
-                shrunk = true;
-            }
-            end = number + 1;
+            done += slot.block.len();
+            last = Some(slot.block.last_key());
+            shrunk |= slot.block.compact(after, at, &mut kept);
+            slot.len = slot.block.len() as u32;
+            end += 1;
         }
-        let complete = self.blocks.last().and_then(|block| block.entries.last()).map(|(key, _)| &key[..]);
-        let complete = last.as_deref() >= complete;
+        let complete = end >= self.slots.len();
         if shrunk {
-            self.join_small(first);
-            self.refresh(first.saturating_sub(1)..end.min(self.blocks.len()));
+            self.join_small(first.saturating_sub(1)..end);
         }
-        last.filter(|_| !complete)
+        last.filter(|_| !complete).map(Bytes::from)
     }
 
-    /// Joins blocks from `first` on that have become small, and drops those that have become empty.
-    fn join_small(&mut self, first: usize) {
-        for number in first.max(1)..self.blocks.len() {
-            let (before, rest) = self.blocks.split_at_mut(number);
-            if let (Some(left), Some(right)) = (before.last_mut(), rest.first_mut())
-                && left.entries.len() + right.entries.len() <= BLOCK_MAX / 2
-            {
-                let left = std::mem::take(left);
-                right.entries.splice(0..0, left.entries);
-                right.refresh();
-                right.head = left.head;
-                right.live += left.live;
-                right.newest = right.newest.max(left.newest);
+    /// Joins blocks of a range that have become small, and drops those that have become empty.
+    fn join_small(&mut self, range: Range<usize>) {
+        let start = range.start;
+        let mut joined: Vec<Slot> = Vec::with_capacity(range.len());
+        let behind = self.slots.split_off(range.end);
+        for slot in self.slots.drain(start..).filter(|slot| slot.block.len() > 0) {
+            match joined.last_mut() {
+                Some(left) if left.block.len() + slot.block.len() <= BLOCK_MAX / 2 => {
+                    left.block.append(*slot.block);
+                    left.len += slot.len;
+                    left.live += slot.live;
+                    left.newest = left.newest.max(slot.newest);
+                }
+                _ => joined.push(slot),
             }
         }
-        self.blocks.retain(|block| !block.entries.is_empty());
+        let end = start + joined.len();
+        self.slots.append(&mut joined);
+        self.slots.extend(behind);
+        self.refresh(start..end);
     }
 
     /// Shows what a hash at `at` counts as kept, for at most `budget` keys behind `after`; answers the last key
@@ -232,12 +274,18 @@ impl Index {
         mut kept: impl FnMut(Revision),
     ) -> Option<Bytes> {
         let from = after.map_or((0, 0), |after| self.place_behind(after));
-        for (count, (key, history)) in self.entries(from, (self.blocks.len(), 0)).enumerate() {
-            if let Some(revision) = history.keep(at) {
-                kept(revision);
-            }
-            if count + 1 >= budget {
-                return Some(Bytes::copy_from_slice(key));
+        let mut count = 0;
+        for (slot, places) in self.pieces(from, (self.slots.len(), 0)) {
+            for place in places {
+                if let Some(revision) = slot.block.histories()[place].keep(at) {
+                    kept(revision);
+                }
+                count += 1;
+                if count >= budget {
+                    let mut key = Vec::new();
+                    slot.block.read_key(place, &mut key);
+                    return Some(key.into());
+                }
             }
         }
         None
@@ -245,48 +293,49 @@ impl Index {
 
     /// Number of keys, deleted ones with kept history included.
     pub fn len(&self) -> usize {
-        self.blocks.iter().map(|block| block.entries.len()).sum()
+        self.slots.iter().map(|slot| slot.len as usize).sum()
     }
 
-    fn history(&self, key: &[u8]) -> Option<&KeyIndex> {
-        let (block, place) = self.find(key).ok()?;
-        Some(&self.blocks.get(block)?.entries.get(place)?.1)
+    fn history(&self, key: &[u8]) -> Option<&History> {
+        let (number, place) = self.find(key).ok()?;
+        self.slots.get(number)?.block.histories().get(place)
     }
 
     /// Where `key` is, or else where it belongs.
     fn find(&self, key: &[u8]) -> Result<Place, Place> {
         let number = self.block_of(key);
-        let Some(block) = self.blocks.get(number) else { return Err((0, 0)) };
-        block.find(key).map(|place| (number, place)).map_err(|place| (number, place))
+        let Some(slot) = self.slots.get(number) else { return Err((0, 0)) };
+        slot.block.find(key).map(|place| (number, place)).map_err(|place| (number, place))
     }
 
     /// The last block whose first key is not above `key`, else the first block.
     fn block_of(&self, key: &[u8]) -> usize {
-        let Some(first) = self.blocks.first() else { return 0 };
-        match compare_start(key, first.first_key(), self.shared) {
-            Ordering::Less => return 0,
-            Ordering::Greater => return self.blocks.len() - 1,
-            Ordering::Equal => {}
-        }
-        let head = long_head(key, self.shared);
-        let from = self.blocks.partition_point(|block| block.head < head);
-        let alike = |block: &Block| block.head == head;
-        if !self.blocks.get(from).is_some_and(alike) {
+        let Some(rest) = key.strip_prefix(&self.shared[..]) else {
+            return if *key < self.shared[..] { 0 } else { self.slots.len().saturating_sub(1) };
+        };
+        let head = long_head(rest);
+        let from = self.slots.partition_point(|slot| slot.head < head);
+        let alike = |slot: &Slot| slot.head == head;
+        if !self.slots.get(from).is_some_and(alike) {
             return from.saturating_sub(1);
         }
-        let not_above = |block: &Block| alike(block) && block.first_key() <= key;
-        (from + self.blocks[from..].partition_point(not_above)).saturating_sub(1)
+        let not_above = |slot: &Slot| alike(slot) && slot.block.begins_at_or_before(key);
+        (from + self.slots[from..].partition_point(not_above)).saturating_sub(1)
     }
 
     /// The first keys of the blocks `changed`, and of no others, are not what they were.
     fn refresh(&mut self, changed: Range<usize>) {
-        let ends = self.blocks.first().zip(self.blocks.last());
-        let shared = ends.map_or(0, |(first, last)| shared_len(first.first_key(), last.first_key()));
+        let ends = self.slots.first().zip(self.slots.last());
+        let shared = ends.map_or_else(Vec::new, |(first, last)| {
+            let mut shared = first.block.first_key();
+            shared.truncate(shared_len(&shared, &last.block.first_key()));
+            shared
+        });
         let all = shared != self.shared;
-        let count = self.blocks.len();
+        let count = self.slots.len();
         self.shared = shared;
-        for block in &mut self.blocks[if all { 0..count } else { changed }] {
-            block.head = long_head(block.first_key(), shared);
+        for slot in &mut self.slots[if all { 0..count } else { changed }] {
+            slot.head = long_head(&slot.block.first_key()[self.shared.len()..]);
         }
     }
 
@@ -296,53 +345,80 @@ impl Index {
     }
 
     fn place_behind(&self, key: &[u8]) -> Place {
-        self.find(key).map_or_else(|place| place, |(block, place)| (block, place + 1))
+        self.find(key).map_or_else(|place| place, |(number, place)| (number, place + 1))
     }
 
     fn span(&self, range: &KeyRange) -> Option<(Place, Place)> {
         match range {
             KeyRange::One(key) => self.find(key).ok().map(|found| (found, (found.0, found.1 + 1))),
             KeyRange::Between(key, end) => (key < end).then(|| (self.place_of(key), self.place_of(end))),
-            KeyRange::From(key) => Some((self.place_of(key), (self.blocks.len(), 0))),
+            KeyRange::From(key) => Some((self.place_of(key), (self.slots.len(), 0))),
         }
     }
 
-    fn entries(&self, from: Place, to: Place) -> impl Iterator<Item = &Entry> {
-        let blocks = self.blocks.iter().enumerate().take(to.0.saturating_add(1)).skip(from.0);
-        blocks.flat_map(move |(number, block)| {
-            let start = if number == from.0 { from.1 } else { 0 };
-            let end = if number == to.0 { to.1 } else { block.entries.len() };
-            block.entries.get(start..end).unwrap_or_default()
-        })
+    fn pieces(&self, from: Place, to: Place) -> impl Iterator<Item = (&Slot, Range<usize>)> {
+        pieces(self.slots.iter(), |slot| slot.len, from, to)
     }
 
-    fn insert(&mut self, (mut number, mut place): Place, entry: Entry) {
-        if self.blocks.is_empty() {
-            self.blocks.push(Block::default());
-        }
-        let is_last = number + 1 == self.blocks.len();
-        let full = &mut self.blocks[number];
-        let split = full.entries.len() >= BLOCK_MAX;
-        if split {
-            // Keys that come in rising order leave full blocks behind them.
-            let middle = if is_last && place == full.entries.len() { place } else { BLOCK_MAX / 2 };
-            let right = full.split_off(middle);
-            self.blocks.insert(number + 1, right);
-            if place >= middle && (place > middle || is_last) {
-                (number, place) = (number + 1, place - middle);
+    fn insert(&mut self, (mut number, mut place): Place, key: &[u8], history: History) {
+        let count = self.slots.len();
+        let full = self.slots.get(number).is_some_and(|slot| !slot.block.has_room(key));
+        if !full && count > 0 {
+            self.slots[number].insert(place, key, history);
+            if place == 0 {
+                self.refresh(number..number + 1);
             }
+            return;
         }
-        self.blocks[number].insert(place, entry);
-        if split || place == 0 {
-            let last = self.blocks.len() - 1;
-            self.refresh(number.saturating_sub(1)..(number + 1).min(last) + 1);
+        let block_len = self.slots.get(number).map_or(0, |slot| slot.block.len());
+        if place > 0 && place < block_len {
+            self.split(number, block_len / 2);
+            if place > block_len / 2 {
+                (number, place) = (number + 1, place - block_len / 2);
+            }
+            return self.insert((number, place), key, history);
         }
+        // Keys that come in rising order leave full blocks behind them. Between two blocks the key goes to the one behind,
+        // so that keys in falling order do not each get a block.
+        if place > 0 && self.slots.get(number + 1).is_some_and(|next| next.block.has_room(key)) {
+            return self.insert((number + 1, 0), key, history);
+        }
+        let at = if place > 0 { number + 1 } else { number };
+        let mut slot = Slot::new(Block::default());
+        slot.insert(0, key, history);
+        self.slots.insert(at, slot);
+        self.refresh(at..at + 1);
+    }
+
+    /// Splits a block in two.
+    fn split(&mut self, number: usize, place: usize) {
+        let mut left = std::mem::take(&mut *self.slots[number].block);
+        let right = left.split_off(place);
+        let head = self.slots[number].head;
+        self.slots[number] = Slot { head, ..Slot::new(left) };
+        self.slots.insert(number + 1, Slot::new(right));
+        self.refresh(number + 1..number + 2);
     }
 }
 
+/// The blocks of a span, with the places in them that belong to it.
+fn pieces<S>(
+    slots: impl Iterator<Item = S>,
+    len: impl Fn(&S) -> u32,
+    from: Place,
+    to: Place,
+) -> impl Iterator<Item = (S, Range<usize>)> {
+    let pieces = slots.enumerate().take(to.0.saturating_add(1)).skip(from.0).map(move |(number, slot)| {
+        let start = if number == from.0 { from.1 } else { 0 };
+        let end = if number == to.0 { to.1 } else { len(&slot) as usize };
+        (slot, start..end)
+    });
+    pieces.filter(|(_, places)| !places.is_empty())
+}
+
 /// Twice as long as those of a block's keys, because first keys are further apart and share less.
-fn long_head(key: &[u8], at: usize) -> [u64; 2] {
-    [head(key, at), head(key, at + 8)]
+fn long_head(rest: &[u8]) -> [u64; 2] {
+    [head(rest, 0), head(rest, 8)]
 }
 
 #[cfg(test)]
@@ -350,6 +426,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::block::Keys;
+    use crate::key_index::KeyIndex;
 
     fn draw(state: &mut u64, below: u64) -> u64 {
         *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -375,13 +453,31 @@ mod tests {
     }
 
     fn check_shape(index: &Index) {
-        for block in &index.blocks {
-            let fresh = Block::new(block.entries.clone());
-            assert!((1..=BLOCK_MAX).contains(&block.entries.len()));
-            assert_eq!(block.head, long_head(block.first_key(), index.shared));
-            assert!((fresh.live, fresh.newest) <= (block.live, block.newest) && fresh.live == block.live);
+        let mut last = Vec::new();
+        for slot in &index.slots {
+            assert!((1..=BLOCK_MAX).contains(&slot.block.len()) && slot.len as usize == slot.block.len());
+            assert_eq!(slot.head, long_head(&slot.block.first_key()[index.shared.len()..]));
+            let mut key = Vec::new();
+            for place in 0..slot.block.len() {
+                slot.block.read_key(place, &mut key);
+                assert!(last.is_empty() || last < key);
+                last.clone_from(&key);
+            }
+            let histories = slot.block.histories();
+            assert_eq!(histories.iter().filter(|h| h.get(i64::MAX).is_some()).count(), slot.live as usize);
+            assert!(histories.iter().all(|history| history.newest().unwrap().main <= slot.newest));
         }
-        assert!(index.entries((0, 0), (index.blocks.len(), 0)).is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    /// As restored in one go.
+    fn rebuilt(model: &BTreeMap<Vec<u8>, KeyIndex>) -> Index {
+        let entries: Vec<_> = model.iter().collect();
+        Index::new(entries.chunks(BLOCK_MAX).map(|chunk| {
+            let mut keys = Keys::default();
+            chunk.iter().for_each(|(key, _)| keys.push(&[], key));
+            let more = |history: &KeyIndex| History::More(Box::new(history.clone()));
+            Block::new(&keys, chunk.iter().map(|(_, history)| more(history)).collect())
+        }))
     }
 
     fn check_range(index: &Index, model: &BTreeMap<Vec<u8>, KeyIndex>, range: &KeyRange, at: i64) {
@@ -426,13 +522,23 @@ mod tests {
                     }
                 } else {
                     let deleted = model.get_mut(&key[..]).is_some_and(|history| history.tombstone(revision));
-                    assert_eq!(index.tombstone(&key, revision), deleted);
+                    let mut shown = false;
+                    let one = KeyRange::One(Bytes::copy_from_slice(&key));
+                    let each = |_: &[u8], _| {
+                        shown = true;
+                        revision
+                    };
+                    assert_eq!(index.delete(&one, 9, each), Ok(None));
+                    assert_eq!(shown, deleted);
                 }
                 if main % 40 == 0 {
                     let (mut kept, mut expected) = (Vec::new(), Vec::new());
                     let mut after: Option<Bytes> = None;
                     loop {
-                        after = index.compact(after.as_deref(), main - 10, 6, |revision| kept.push(revision));
+                        after =
+                            index.compact(after.as_deref(), main - 10, 1 + main as usize % 7, |revision| {
+                                kept.push(revision)
+                            });
                         if after.is_none() {
                             break;
                         }
@@ -446,17 +552,65 @@ mod tests {
                 let range = random_range(&mut state);
                 check_range(&index, &model, &range, main - draw(&mut state, 10) as i64);
             }
-            let entries = model.iter().map(|(key, history)| (key.clone().into(), history.clone())).collect();
-            check_range(&Index::new(entries), &model, &KeyRange::From(Bytes::new()), 400);
+            check_range(&rebuilt(&model), &model, &KeyRange::From(Bytes::new()), 400);
         }
     }
 
     #[test]
-    fn keys_in_rising_order_fill_their_blocks() {
-        let mut index = Index::default();
+    fn keys_in_rising_or_falling_order_fill_their_blocks() {
+        let (mut rising, mut falling, mut between) = (Index::default(), Index::default(), Index::default());
         for n in 0..40u8 {
+            rising.put(&[n], Revision::new(2, i64::from(n))).unwrap();
+            falling.put(&[100 - n], Revision::new(2, i64::from(n))).unwrap();
+            between.put(&[n, n], Revision::new(2, i64::from(n))).unwrap();
+        }
+        for n in (0..40u8).rev() {
+            between.put(&[3, 3, n], Revision::new(3, i64::from(n))).unwrap();
+        }
+        let blocks = |index: &Index| {
+            check_shape(index);
+            index.slots.len()
+        };
+        assert_eq!((blocks(&rising), blocks(&falling)), (40 / BLOCK_MAX, 40 / BLOCK_MAX));
+        assert!(blocks(&between) <= 80 / (BLOCK_MAX / 2), "{}", blocks(&between));
+    }
+
+    #[test]
+    fn a_range_is_deleted_in_order_and_in_parts() {
+        let mut index = Index::default();
+        for n in 0..30u8 {
             index.put(&[n], Revision::new(2, i64::from(n))).unwrap();
         }
-        assert_eq!(index.blocks.len(), 40 / BLOCK_MAX);
+        let (mut rest, mut gone) = (Some(KeyRange::Between(vec![3].into(), vec![20].into())), Vec::new());
+        while let Some(range) = rest {
+            let each = |key: &[u8], seen: Seen| {
+                assert_eq!(seen.modified.sub, i64::from(key[0]));
+                gone.push(key[0]);
+                Revision::new(3, gone.len() as i64)
+            };
+            rest = index.delete(&range, 5, each).unwrap().and_then(|last| range.behind(&last));
+            check_shape(&index);
+        }
+        assert_eq!(gone, (3..20).collect::<Vec<_>>());
+        assert_eq!(index.count(&KeyRange::From(Bytes::new()), 3, 1000), (13, None));
+        let again = index.delete(&KeyRange::From(Bytes::new()), 1, |_, _| Revision::new(1, 0));
+        assert_eq!(again, Err(Revision::new(1, 0)));
+    }
+
+    #[test]
+    fn long_keys_make_small_blocks_and_unlike_ones_do_not_unfold_them() {
+        let mut index = Index::default();
+        let long = |n: u8| [&[b'k'; 1000][..], &[n]].concat();
+        for n in [3, 1, 2, 0] {
+            index.put(&long(n), Revision::new(2, i64::from(n))).unwrap();
+        }
+        assert_eq!(index.slots.len(), 1, "they share nearly all");
+        index.put(b"a", Revision::new(3, 0)).unwrap();
+        index.put(b"z", Revision::new(3, 1)).unwrap();
+        check_shape(&index);
+        assert_eq!(index.slots.len(), 3);
+        for key in [long(0), long(1), long(2), long(3), b"a".into(), b"z".into()] {
+            assert!(index.get(&key, 9).is_some());
+        }
     }
 }

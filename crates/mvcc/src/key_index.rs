@@ -132,6 +132,14 @@ impl KeyIndex {
         chosen.unwrap_or(&self.open).revisions().get(place).copied()
     }
 
+    /// The one revision that is kept, if it is one and the key exists.
+    pub fn only(&self) -> Option<Seen> {
+        match self.open.revisions {
+            Revisions::One(_) if self.closed.is_none() => self.open.get(i64::MAX),
+            _ => None,
+        }
+    }
+
     /// Whether nothing is left, so that the key leaves the index.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty() && self.closed().is_empty()
@@ -156,7 +164,12 @@ impl KeyIndex {
     }
 
     fn close(&mut self) {
-        self.closed.get_or_insert_default().push(std::mem::take(&mut self.open));
+        let closed = self.closed.get_or_insert_default();
+        if closed.is_empty() {
+            // Mostly it stays the only one.
+            closed.reserve_exact(1);
+        }
+        closed.push(std::mem::take(&mut self.open));
     }
 }
 

@@ -6,7 +6,7 @@ use backend::{Bucket, ReadTx};
 use bytes::Bytes;
 
 use crate::kv::Shared;
-use crate::{Error, Event, RangeQuery, RangeResult, Revision, select};
+use crate::{Error, Event, RangeQuery, RangeResult, Revision, listing, select};
 
 /// Reads the store while it is being written.
 #[derive(Clone)]
@@ -93,9 +93,9 @@ impl View {
     /// # Errors
     /// [`Error::Compacted`] when a compaction has overtaken the view; [`Error::Damaged`].
     pub fn range(&self, query: &RangeQuery) -> Result<RangeResult, Error> {
-        let selected = select::select(&self.shared.index, query, self.revision);
+        let selected = select::select(&self.shared.index, query, self.revision)?;
         self.check()?;
-        let mut result = select::fetch(selected, query, |revision| self.record(revision))?;
+        let mut result = select::fetch(selected, query, |revisions| self.records(revisions))?;
         result.revision = self.current;
         Ok(result)
     }
@@ -116,17 +116,28 @@ impl View {
         Ok(())
     }
 
+    /// The records at some revisions, found in the order in which they lie in the file.
+    pub(crate) fn records(&self, revisions: &[Revision]) -> Result<Vec<Bytes>, Error> {
+        if let [revision] = revisions {
+            return Ok(vec![self.record(*revision)?]);
+        }
+        listing::look_up(&self.tx, revisions, |revision| self.missing(revision))
+    }
+
     fn record(&self, revision: Revision) -> Result<Bytes, Error> {
         match self.tx.get(Bucket::Key, &revision.to_bytes())? {
             Some(record) => Ok(record),
-            None => {
-                self.check()?;
-                Err(Error::Damaged(format!("no record at revision {revision}, which the index knows")))
-            }
+            None => Err(self.missing(revision)),
         }
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// Why a record is not there that the index knows.
+    fn missing(&self, revision: Revision) -> Error {
+        let damaged = || Error::Damaged(format!("no record at revision {revision}, which the index knows"));
+        self.check().err().unwrap_or_else(damaged)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.revision < self.shared.compacted() { Err(Error::Compacted) } else { Ok(()) }
     }
 }

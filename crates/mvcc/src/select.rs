@@ -27,15 +27,30 @@ struct Found {
     seen: Seen,
 }
 
-/// Finds out what `query` asks for, as the keys were at revision `at`. It takes the lock anew every few keys, and still
-/// sees the same as under one lock: later puts are above `at`, and the caller checks for compactions above it.
-pub(crate) fn select(index: &RwLock<Index>, query: &RangeQuery, at: i64) -> Selected {
-    let limit = limit_of(query);
-    let cuts_in_key_order = cuts_in_key_order(query);
-    let last_ones_only = query.sort_target == SortTarget::Key && query.sort_order == SortOrder::Descend;
-    let needs_keys = answered_by_index(query);
+/// Who takes what a walk finds.
+pub(crate) trait Sink {
+    /// A key that passes the filters; breaks off when it has enough.
+    fn found(&mut self, key: &[u8], seen: Seen) -> ControlFlow<()>;
+
+    /// The index is not locked: time for longer work.
+    ///
+    /// # Errors
+    /// Its own; it ends the walk.
+    fn unlocked(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Walks the keys of a query in order, as they were at revision `at`; answers how many there are, whatever filters say. It
+/// takes the lock anew every few keys, and still sees the same as under one lock: later puts are above `at`, and the
+/// caller checks for compactions above it.
+pub(crate) fn walk(
+    index: &RwLock<Index>,
+    query: &RangeQuery,
+    at: i64,
+    sink: &mut impl Sink,
+) -> Result<i64, Error> {
     let mut rest = Some(KeyRange::new(query.key.clone(), query.end.clone()));
-    let mut found = VecDeque::new();
     let (mut count, mut enough) = (0, query.count_only);
     while let Some(range) = rest.take_if(|_| !enough) {
         let last = index.read().visit(&range, at, KEYS_PER_LOCK, |key, seen| {
@@ -43,15 +58,11 @@ pub(crate) fn select(index: &RwLock<Index>, query: &RangeQuery, at: i64) -> Sele
             if !query.passes(seen.create_revision, seen.modified.main) {
                 return ControlFlow::Continue(());
             }
-            if last_ones_only && limit.is_some_and(|limit| found.len() > limit) {
-                found.pop_front();
-            }
-            let key = if needs_keys { Bytes::copy_from_slice(key) } else { Bytes::new() };
-            found.push_back(Found { key, seen });
-            // One more than the limit tells that there are more.
-            enough = cuts_in_key_order && limit.is_some_and(|limit| found.len() > limit);
-            if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let flow = sink.found(key, seen);
+            enough = flow.is_break();
+            flow
         });
+        sink.unlocked()?;
         rest = last.and_then(|last| range.behind(&last));
     }
     while let Some(range) = rest.take_if(|_| !query.skip_count) {
@@ -59,17 +70,51 @@ pub(crate) fn select(index: &RwLock<Index>, query: &RangeQuery, at: i64) -> Sele
         count += part;
         rest = last.and_then(|last| range.behind(&last));
     }
-    let mut found = Vec::from(found);
-    sort(&mut found, query, |found| &found.seen);
-    let count = if query.skip_count { 0 } else { i64::try_from(count).unwrap_or(i64::MAX) };
-    Selected { found, count }
+    Ok(if query.skip_count { 0 } else { i64::try_from(count).unwrap_or(i64::MAX) })
 }
 
-/// Turns a selection into the answer; `record` reads one stored record.
+/// Takes what a query asks for.
+struct Choice<'a> {
+    query: &'a RangeQuery,
+    found: VecDeque<Found>,
+}
+
+impl Sink for Choice<'_> {
+    fn found(&mut self, key: &[u8], seen: Seen) -> ControlFlow<()> {
+        let (query, limit) = (self.query, limit_of(self.query));
+        let last_ones_only = query.sort_target == SortTarget::Key && query.sort_order == SortOrder::Descend;
+        // One more than the limit tells that there are more.
+        let above = |found: &VecDeque<Found>| limit.is_some_and(|limit| found.len() > limit);
+        if last_ones_only && above(&self.found) {
+            self.found.pop_front();
+        }
+        let key = if answered_by_index(query) { Bytes::copy_from_slice(key) } else { Bytes::new() };
+        self.found.push_back(Found { key, seen });
+        if cuts_in_key_order(query) && above(&self.found) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// Finds out what `query` asks for, as the keys were at revision `at`.
+///
+/// # Errors
+/// None.
+pub(crate) fn select(index: &RwLock<Index>, query: &RangeQuery, at: i64) -> Result<Selected, Error> {
+    let mut choice = Choice { query, found: VecDeque::new() };
+    let count = walk(index, query, at, &mut choice)?;
+    let mut found = Vec::from(choice.found);
+    sort(&mut found, query, |found| &found.seen);
+    Ok(Selected { found, count })
+}
+
+/// Turns a selection into the answer; `records` reads stored records.
 pub(crate) fn fetch(
     selected: Selected,
     query: &RangeQuery,
-    mut record: impl FnMut(Revision) -> Result<Bytes, Error>,
+    records: impl FnOnce(&[Revision]) -> Result<Vec<Bytes>, Error>,
 ) -> Result<RangeResult, Error> {
     let Selected { mut found, count } = selected;
     let by_value = query.sort_target == SortTarget::Value;
@@ -78,10 +123,11 @@ pub(crate) fn fetch(
     if !by_value {
         found.truncate(limit);
     }
-    let mut kvs = Vec::with_capacity(found.len());
-    for Found { key, seen } in found {
-        kvs.push(if answered_by_index(query) { bare(key, seen) } else { record(seen.modified)? });
-    }
+    let mut kvs = if answered_by_index(query) {
+        found.into_iter().map(|Found { key, seen }| bare(key, seen)).collect()
+    } else {
+        records(&found.iter().map(|found| found.seen.modified).collect::<Vec<_>>())?
+    };
     if by_value {
         kvs = sort_by_value(kvs, query, limit)?;
     }

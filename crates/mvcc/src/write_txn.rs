@@ -1,6 +1,5 @@
 //! One writing txn (formats 4.7): its changes share a revision and show all at once.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,6 +11,9 @@ use crate::index::KeyRange;
 use crate::key_index::Seen;
 use crate::kv::Shared;
 use crate::{Error, Event, EventBatch, EventKind, RangeQuery, RangeResult, Revision, record, select};
+
+/// Keys deleted before the index is let go: readers wait meanwhile.
+const KEYS_PER_LOCK: usize = 256;
 
 /// What a put did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,33 +81,34 @@ impl<'a> WriteTxn<'a> {
     /// As [`WriteTxn::put`].
     pub fn delete_range(&mut self, key: Bytes, end: Bytes) -> Result<Vec<Deleted>, Error> {
         let mut deleted = Vec::new();
-        let range = KeyRange::new(key, end);
-        self.shared.index.read().visit(&range, self.revision(), usize::MAX, |key, seen| {
-            deleted.push(Deleted { key: Bytes::copy_from_slice(key), previous: seen.modified });
-            ControlFlow::Continue(())
-        });
-        for Deleted { key, .. } in &deleted {
-            self.tombstone(key.clone())?;
+        let mut rest = Some(KeyRange::new(key, end));
+        while let Some(range) = rest {
+            let shared: &Arc<Shared> = self.shared;
+            let each = |key: &[u8], seen: Seen| {
+                let revision = self.next();
+                let key = self.tombstone(key, revision);
+                deleted.push(Deleted { key, previous: seen.modified });
+                revision
+            };
+            let last = shared.index.write().delete(&range, KEYS_PER_LOCK, each).map_err(not_newer)?;
+            rest = last.and_then(|last| range.behind(&last));
         }
         Ok(deleted)
     }
 
-    fn tombstone(&mut self, key: Bytes) -> Result<(), Error> {
-        let revision = self.next();
-        let stored_key = Bytes::copy_from_slice(&revision.to_tombstone_bytes());
-        self.backend.put(Bucket::Key, stored_key, record::of_tombstone(key.clone()));
-        if !self.shared.index.write().tombstone(&key, revision) {
-            return Err(not_newer(revision));
-        }
+    /// Stores that `key` is deleted, and tells watchers.
+    fn tombstone(&mut self, key: &[u8], revision: Revision) -> Bytes {
+        let record::Delete { stored_key, stored, event, key } = record::of_delete(key, revision);
+        self.backend.put(Bucket::Key, stored_key, stored);
         self.events.push(Event {
             kind: EventKind::Delete,
-            record: record::of_delete_event(key.clone(), revision.main),
-            key,
+            record: event,
+            key: key.clone(),
             create_revision: 0,
             mod_revision: revision.main,
             prev_kv: None,
         });
-        Ok(())
+        key
     }
 
     /// Reads within the txn: without a revision it sees the txn's own changes.
@@ -121,8 +124,9 @@ impl<'a> WriteTxn<'a> {
         if at < self.shared.compacted() {
             return Err(Error::Compacted);
         }
-        let answer = select::select(&self.shared.index, query, at);
-        let mut result = select::fetch(answer, query, |revision| self.record(revision))?;
+        let answer = select::select(&self.shared.index, query, at)?;
+        let records = |all: &[Revision]| all.iter().map(|revision| self.record(*revision)).collect();
+        let mut result = select::fetch(answer, query, records)?;
         result.revision = current;
         Ok(result)
     }

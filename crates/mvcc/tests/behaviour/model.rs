@@ -212,6 +212,11 @@ fn compare_range(store: &Store, model: &Model, query: &RangeQuery) {
     let answer = answer.unwrap();
     let (kvs, count, more) = model.range(query, at);
     assert_eq!(answer.kvs.iter().map(kv_of).collect::<Vec<_>>(), kvs, "{query:?}");
+    if query.is_list() {
+        let list = store.reader().list(query).unwrap();
+        assert_eq!((list.total(), list.more(), list.revision()), (count, more, model.current), "{query:?}");
+        assert_eq!(list.map(|record| kv_of(&record.unwrap())).collect::<Vec<_>>(), kvs, "{query:?}");
+    }
     assert_eq!((answer.count, answer.more, answer.revision), (count, more, model.current), "{query:?}");
 }
 

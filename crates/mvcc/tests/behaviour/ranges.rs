@@ -1,5 +1,6 @@
 //! The corners of Range (formats 9.4), one by one; the model test covers their combinations.
 
+use bytes::Bytes;
 use mvcc::{RangeQuery, SortOrder, SortTarget};
 
 use crate::fixture::{Store, kv_of};
@@ -91,4 +92,39 @@ fn ranges_longer_than_one_turn_at_the_index_are_whole() {
     let limited = RangeQuery { limit: 700, ..RangeQuery::range("0100", "\0") };
     let answer = store.reader().range(&limited).unwrap();
     assert_eq!((answer.kvs.len(), answer.count, answer.more), (700, 1900, true));
+}
+
+#[test]
+fn a_long_list_is_what_it_was_whatever_happens_before_it_is_read() {
+    let mut store = Store::new();
+    let keys = 30_000_u64;
+    // In no order, some of them twice, some not yet in the file.
+    for n in (0..keys).chain(0..keys / 3) {
+        let mut txn = store.kv.begin(&mut store.backend);
+        let key = format!("{:08}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % (keys * 4));
+        txn.put(key.into(), n.to_string().repeat(1 + n as usize % 20).into(), 0).unwrap();
+        txn.finish();
+        if n == keys - 1 {
+            store.backend.commit().unwrap();
+        }
+    }
+    let query = RangeQuery { limit: 25_000, ..RangeQuery::range("0", "\0") };
+    let expected = store.reader().range(&query).unwrap();
+    let mut list = store.reader().list(&query).unwrap();
+    assert_eq!((list.len(), list.total(), list.more()), (25_000, expected.count, true));
+    let framed = |record: &Bytes| 1 + if record.len() < 128 { 1 } else { 2 } + record.len();
+    assert_eq!(list.encoded_len(), expected.kvs.iter().map(framed).sum::<usize>());
+    assert!(list.by_ref().take(100).map(Result::unwrap).eq(expected.kvs[..100].iter().cloned()));
+    store.delete_range("0", "\0");
+    store.compact(store.kv.current_revision());
+    store.backend.commit().unwrap();
+    for n in 0..1000 {
+        store.put(&format!("new-{n}"), &"x".repeat(1000));
+        if n % 100 == 0 {
+            store.backend.commit().unwrap();
+        }
+    }
+    assert_eq!(list.len(), 24_900);
+    assert!(list.map(Result::unwrap).eq(expected.kvs[100..].iter().cloned()));
+    assert_eq!(store.reader().range(&RangeQuery::range("0", "1")).unwrap().count, 0);
 }
