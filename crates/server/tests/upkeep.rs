@@ -24,7 +24,7 @@ async fn no_more_segments_are_kept_than_max_wals_says() {
     let server = Server::start(&data, &flags);
     let mut client = client(&server, None).await;
     let wals = data.join("member/wal");
-    // A segment holds 64 MiB; the seventh is reached.
+    // A segment holds 64 MB; the seventh is reached.
     for n in 0..280 {
         client.put("k", vec![b'v'; 1_500_000], None).await.unwrap_or_else(|e| panic!("put {n}: {e}"));
     }
@@ -40,7 +40,7 @@ fn the_next_segment_is_made_ahead_and_a_clean_stop_leaves_none() {
     let wals = data.join("member/wal");
     eventually("a segment full of zeros", || {
         let made = std::fs::metadata(wals.join("0.tmp"));
-        made.is_ok_and(|file| file.blocks() * 512 >= 64 << 20)
+        made.is_ok_and(|file| file.blocks() * 512 >= 64_000_000)
     });
     server.signal("-TERM");
     eventually("none is left", || names(&wals, ".tmp").is_empty());

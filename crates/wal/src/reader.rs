@@ -92,8 +92,11 @@ fn scan_all(
     visit: impl FnMut(&segment::Segment, u64, &Record<'_>) -> Result<(), String>,
 ) -> Result<(), Error> {
     let names = segment::names(disk, dir)?;
-    let oldest = names.first().ok_or(Error::NotFound { dir: dir.to_owned(), index: Index(0) })?;
-    let names = segment::needed(dir, &names, oldest.index)?;
+    if names.is_empty() {
+        return Err(Error::NotFound { dir: dir.to_owned(), index: Index(0) });
+    }
+    // Not those from the oldest's index on: several may begin at one index.
+    segment::consecutive(dir, &names)?;
     let segments = segment::open_all(disk, dir, &names, Open::read())?;
     segment::scan(&segments, visit).map(|_| ())
 }

@@ -49,13 +49,19 @@ pub(crate) fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<Name>, Error> {
 pub(crate) fn needed(dir: &Path, names: &[Name], index: u64) -> Result<Vec<Name>, Error> {
     let first = names.iter().rposition(|name| name.index <= index);
     let first = first.ok_or(Error::NotFound { dir: dir.to_owned(), index: raft::Index(index) })?;
-    for pair in names[first..].windows(2) {
+    consecutive(dir, &names[first..])?;
+    Ok(names[first..].to_vec())
+}
+
+/// Checks that none is missing between these.
+pub(crate) fn consecutive(dir: &Path, names: &[Name]) -> Result<(), Error> {
+    for pair in names.windows(2) {
         if pair[1].seq != pair[0].seq + 1 {
             let what = format!("segments are missing after {}", pair[0]);
             return Err(Error::damaged(&dir.join(pair[1].to_string()), 0, what));
         }
     }
-    Ok(names[first..].to_vec())
+    Ok(())
 }
 
 /// An open segment.

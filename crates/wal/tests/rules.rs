@@ -199,6 +199,30 @@ fn released_segments_are_purged_and_locked_ones_stay() {
 }
 
 #[test]
+fn a_snapshot_is_known_although_younger_segments_begin_at_the_same_index() {
+    let (disk, _, mut wal) = created(Options { segment_bytes: 300 });
+    // Hard states alone fill segments, too.
+    let until = |wal: &mut Wal, count: usize, from: u64| {
+        for term in from.. {
+            if segments(&*disk).len() == count {
+                break;
+            }
+            wal.append(Some(&state(term, 1)), &[]).unwrap();
+            wal.sync().unwrap();
+        }
+    };
+    wal.append(Some(&state(1, 1)), &[entry(1, 1, vec![1; 10])]).unwrap();
+    until(&mut wal, 3, 2);
+    wal.save_snapshot(&record(1, 1)).unwrap();
+    until(&mut wal, 5, 1000);
+    drop(wal);
+    Wal::purge(&*disk, dir(), 3).unwrap();
+    let left = segments(&*disk);
+    assert!(left.iter().all(|name| name.ends_with("-0000000000000002.wal")), "{left:?}");
+    assert_eq!(snapshot_records(&*disk, dir()).unwrap(), [record(1, 1)]);
+}
+
+#[test]
 fn two_logs_cannot_be_open_in_one_directory() {
     let (disk, _, wal) = created(SMALL);
     let second = Wal::open(disk.clone(), dir(), &Default::default(), SMALL);
