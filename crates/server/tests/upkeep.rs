@@ -33,17 +33,14 @@ async fn no_more_segments_are_kept_than_max_wals_says() {
 }
 
 #[test]
-fn the_next_segment_is_made_ahead_and_a_clean_stop_leaves_none() {
+fn room_for_the_next_segment_is_made_ahead() {
     let dir = tempfile::tempdir().expect("a directory");
     let data = dir.path().join("data");
-    let server = Server::start(&data, &[]);
-    let wals = data.join("member/wal");
-    eventually("a segment full of zeros", || {
-        let made = std::fs::metadata(wals.join("0.tmp"));
+    let _server = Server::start(&data, &[]);
+    eventually("a whole segment in waiting", || {
+        let made = std::fs::metadata(data.join("member/wal/0.tmp"));
         made.is_ok_and(|file| file.blocks() * 512 >= 64_000_000)
     });
-    server.signal("-TERM");
-    eventually("none is left", || names(&wals, ".tmp").is_empty());
 }
 
 #[tokio::test]
