@@ -142,6 +142,7 @@ fn a_leaders_state_in_the_place_of_an_older_one_makes_the_same_member_for_all_wh
         finish_compactions(&mut follower);
         assert_eq!(reader.revision(), leader.store().revision());
         assert_eq!(contents(leader.store()), contents(follower.store()), "seed {seed}");
+        leader.store().commit().unwrap();
         follower.store().commit().unwrap();
         // They keep the file locked.
         drop((reader, committer));
