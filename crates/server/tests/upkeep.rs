@@ -32,17 +32,6 @@ async fn no_more_segments_are_kept_than_max_wals_says() {
     assert!(names(&wals, ".wal").iter().all(|name| name.as_str() > "0000000000000004"), "the newest ones");
 }
 
-#[test]
-fn room_for_the_next_segment_is_made_ahead() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let data = dir.path().join("data");
-    let _server = Server::start(&data, &[]);
-    eventually("a whole segment in waiting", || {
-        let made = std::fs::metadata(data.join("member/wal/0.tmp"));
-        made.is_ok_and(|file| file.blocks() * 512 >= 64_000_000)
-    });
-}
-
 #[tokio::test]
 async fn a_token_dies_when_it_was_not_used_for_as_long_as_auth_token_ttl_says() {
     let dir = tempfile::tempdir().expect("a directory");
