@@ -241,6 +241,17 @@ impl Member {
         from.await.map_err(|_| error::STOPPED)
     }
 
+    /// Waits until the file holds all that is applied now; the apply thread goes on meanwhile.
+    pub async fn flush(&self) -> Result<(), Status> {
+        let (to, from) = oneshot::channel();
+        let flushed: apply::Flushed = Box::new(move || {
+            // Whoever asked may have left.
+            let _ = to.send(());
+        });
+        self.apply.push(apply::Job::Flush(flushed)).map_err(|_| error::STOPPED)?;
+        from.await.map_err(|_| error::STOPPED)
+    }
+
     /// The node's picture of itself.
     pub async fn node_status(&self) -> Result<node::Status, Status> {
         let (to, from) = oneshot::channel();

@@ -252,5 +252,5 @@ async fn physically_compacted(member: &Member, revision: i64) -> Result<(), Stat
             () = member.stopping() => return Err(error::STOPPED),
         }
     }
-    member.with_store(|store| store.commit()).await?.map_err(|error| Status::unknown(error.to_string()))
+    member.flush().await
 }

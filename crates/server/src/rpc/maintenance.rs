@@ -94,13 +94,8 @@ pub async fn defragment(call: Call, _: pb::DefragmentRequest) -> Result<pb::Defr
         "current-db-size-in-use" = log::size(in_use_before)
     );
     member.with_store(|store| store.start_defragment()).await?;
-    while member
-        .with_store(|store| store.is_defragmenting().then(|| store.commit()).transpose())
-        .await?
-        .map_err(|error| Status::unknown(error.to_string()))?
-        .is_some()
-    {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    while member.with_store(|store| store.is_defragmenting()).await? {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (after, in_use) = (member.store.size_bytes(), member.store.size_in_use_bytes());
     log::info!(
@@ -122,7 +117,7 @@ pub async fn defragment(call: Call, _: pb::DefragmentRequest) -> Result<pb::Defr
 /// Maintenance/Hash.
 pub async fn hash(call: Call, _: pb::HashRequest) -> Result<pb::HashResponse, Status> {
     call.admin().await?;
-    commit(&call.member).await?;
+    call.member.flush().await?;
     let kv = call.member.store.kv().clone();
     let start = Instant::now();
     let hash = blocking(move || kv.hash()).await??;
@@ -147,10 +142,6 @@ pub async fn hash_kv(call: Call, request: pb::HashKvRequest) -> Result<pb::HashK
     })
 }
 
-async fn commit(member: &Member) -> Result<(), Status> {
-    member.with_store(|store| store.commit()).await?.map_err(|error| Status::unknown(error.to_string()))
-}
-
 /// Runs long reads beside the front loops.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
     tokio::task::spawn_blocking(work).await.map_err(|_| error::STOPPED)
@@ -161,7 +152,7 @@ pub async fn snapshot(call: Call, _: pb::SnapshotRequest, sink: Sink) -> Result<
     call.admin().await?;
     let member = call.member.clone();
     let version = member.store.storage_version().map(|v| v.to_string()).unwrap_or_default();
-    commit(&member).await?;
+    member.flush().await?;
     let source = member.store.backend().read().copy();
     let start = Instant::now();
     log::info!(

@@ -39,6 +39,9 @@ const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
 /// A thing to be done with the store by its owner.
 pub type Task = Box<dyn FnOnce(&mut Store) + Send>;
 
+/// Called when something is in the file.
+pub type Flushed = Box<dyn FnOnce() + Send>;
+
 /// What the apply thread is told.
 pub enum Job {
     /// Committed entries, in order.
@@ -57,6 +60,8 @@ pub enum Job {
     Committed(u64),
     /// Bounded work for somebody who asks.
     Task(Task),
+    /// To be called when the file holds all that is applied by now. Nobody waits for it here.
+    Flush(Flushed),
     /// A compaction has begun.
     Compact,
     /// Commit and end the thread.
@@ -122,13 +127,21 @@ pub struct State {
     /// When the compaction under way began.
     compaction_begun: Option<Instant>,
     /// A snapshot that may be saved once the file holds all that it covers.
-    snapshot: Option<Waiting>,
+    snapshot: Option<Waiting<::raft::Snapshot>>,
+    /// Who wants to hear that the file holds what was applied when they asked.
+    flushes: Vec<Waiting<Flushed>>,
 }
 
-/// A snapshot and the number of the write buffer that ends with it, once that is sealed.
-struct Waiting {
-    snapshot: ::raft::Snapshot,
+/// What waits for a commit, and the number of the write buffer that ends with it, once that is sealed.
+struct Waiting<T> {
+    what: T,
     sealed: Option<u64>,
+}
+
+impl<T> Waiting<T> {
+    fn is_ripe(&self, committed: u64) -> bool {
+        self.sealed.is_some_and(|sealed| sealed <= committed)
+    }
 }
 
 impl State {
@@ -139,6 +152,12 @@ impl State {
 
     fn is_committing(&self) -> bool {
         self.committed < self.sealed
+    }
+
+    /// Whether something waits for a commit of what is not even sealed.
+    fn wants_seal(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|waiting| waiting.sealed.is_none())
+            || self.flushes.iter().any(|waiting| waiting.sealed.is_none())
     }
 }
 
@@ -225,21 +244,25 @@ impl Apply {
 
     /// Keeps the write buffer moving: arms the interval, seals when it is full, waits when it is far too full.
     fn hand_over(&mut self) {
-        let (ops, bytes) = (self.store.pending_ops(), self.store.pending_bytes());
-        let fills = |times: usize| {
-            ops >= self.batch_limit.saturating_mul(times) || bytes >= BUFFER_BYTES.saturating_mul(times)
-        };
-        let (full, overfull) = (fills(1), fills(BUFFER_FACTOR_MAX));
-        if full || self.state.snapshot.as_ref().is_some_and(|waiting| waiting.sealed.is_none()) {
+        if self.fills(1) || self.state.wants_seal() {
             self.seal();
-        } else if ops > 0 && !self.state.armed && !self.state.is_committing() {
+        } else if self.store.pending_ops() > 0 && !self.state.armed && !self.state.is_committing() {
             self.state.armed = true;
             let _ = self.commit.push(commit::Job::Arm);
         }
-        if overfull && let Err(error) = self.store.commit() {
+        // Not if the seal has taken it all, however much a single txn has written.
+        if self.fills(BUFFER_FACTOR_MAX)
+            && let Err(error) = self.store.commit()
+        {
             super::fatal("failed to commit to the backend", &error);
         }
-        self.save_snapshot();
+        self.end_waiting();
+    }
+
+    /// Whether the write buffer holds as much as so many batches.
+    fn fills(&self, batches: usize) -> bool {
+        self.store.pending_ops() >= self.batch_limit.saturating_mul(batches)
+            || self.store.pending_bytes() >= BUFFER_BYTES.saturating_mul(batches)
     }
 
     fn seal(&mut self) {
@@ -252,14 +275,20 @@ impl Apply {
         if let Some(waiting) = &mut self.state.snapshot {
             waiting.sealed.get_or_insert(self.state.sealed);
         }
+        for waiting in &mut self.state.flushes {
+            waiting.sealed.get_or_insert(self.state.sealed);
+        }
     }
 
-    /// Passes a waiting snapshot on if the file holds all that it covers: a start from its record relies on that.
-    fn save_snapshot(&mut self) {
+    /// Passes a waiting snapshot on if the file holds all that it covers: a start from its record relies on that. Tells
+    /// whoever else waits for the file.
+    fn end_waiting(&mut self) {
         let committed = self.state.committed;
-        let ripe = |waiting: &mut Waiting| waiting.sealed.is_some_and(|sealed| sealed <= committed);
-        if let Some(waiting) = self.state.snapshot.take_if(ripe) {
-            let _ = self.wal.push(wal::Job::Snapshot(waiting.snapshot));
+        if let Some(waiting) = self.state.snapshot.take_if(|waiting| waiting.is_ripe(committed)) {
+            let _ = self.wal.push(wal::Job::Snapshot(waiting.what));
+        }
+        for waiting in self.state.flushes.extract_if(.., |waiting| waiting.is_ripe(committed)) {
+            (waiting.what)();
         }
     }
 
@@ -276,7 +305,11 @@ impl Apply {
             Job::Committed(sealed) => self.state.committed = sealed,
             Job::Task(task) => {
                 task(&mut self.store);
+                if self.store.is_defragmenting() {
+                    let _ = self.commit.push(commit::Job::Defragment);
+                }
             }
+            Job::Flush(what) => self.state.flushes.push(Waiting { what, sealed: None }),
             Job::Entries(_) | Job::Compact | Job::Stop => {}
         }
     }
@@ -292,7 +325,7 @@ impl Apply {
     fn begin_snapshot(&mut self) {
         if self.state.snapshot.is_none() {
             crate::stats::v2_store_made(self.store.members());
-            self.state.snapshot = Some(Waiting { snapshot: self.snapshot(), sealed: None });
+            self.state.snapshot = Some(Waiting { what: self.snapshot(), sealed: None });
         }
     }
 
