@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
+use mvcc::Listing;
 use tokio::sync::mpsc;
 
 use super::error::Status;
@@ -27,12 +28,50 @@ pub enum Message {
         /// Encoded fields before the records.
         head: Bytes,
         /// Encoded `mvccpb.KeyValue`s.
-        records: Vec<Bytes>,
+        records: Records,
         /// Encoded fields after the records.
         tail: Bytes,
     },
     /// Several messages of a stream at once.
     Batch(Batch),
+}
+
+/// The records of a list.
+pub enum Records {
+    /// All at hand.
+    Held(std::vec::IntoIter<Bytes>),
+    /// Found, but not read yet.
+    Listing(Box<Listing>),
+}
+
+impl Records {
+    fn is_empty(&self) -> bool {
+        match self {
+            Records::Held(records) => records.len() == 0,
+            Records::Listing(listing) => listing.is_empty(),
+        }
+    }
+
+    fn next(&mut self) -> Option<Result<Bytes, mvcc::Error>> {
+        match self {
+            Records::Held(records) => records.next().map(Ok),
+            Records::Listing(listing) => listing.next(),
+        }
+    }
+
+    /// Length in bytes, headers included.
+    fn encoded_len(&self) -> usize {
+        match self {
+            Records::Held(records) => records.as_slice().iter().map(|record| framed_len(record.len())).sum(),
+            Records::Listing(listing) => listing.encoded_len(),
+        }
+    }
+}
+
+impl From<Vec<Bytes>> for Records {
+    fn from(records: Vec<Bytes>) -> Records {
+        Records::Held(records.into_iter())
+    }
 }
 
 /// Messages of a stream with their frame headers, in pieces: what is long stays where it is stored.
@@ -103,8 +142,8 @@ fn put_record_header(out: &mut impl BufMut, len: usize) {
 }
 
 /// Length of a [`Message::List`] in bytes.
-pub fn list_len(head: &Bytes, records: &[Bytes], tail: &Bytes) -> usize {
-    head.len() + tail.len() + records.iter().map(|record| framed_len(record.len())).sum::<usize>()
+pub fn list_len(head: &Bytes, records: &Records, tail: &Bytes) -> usize {
+    head.len() + tail.len() + records.encoded_len()
 }
 
 fn framed_len(len: usize) -> usize {
@@ -134,9 +173,11 @@ pub enum Body {
 /// State of a [`Body::Unary`].
 pub struct Unary {
     ready: VecDeque<Bytes>,
-    records: std::vec::IntoIter<Bytes>,
+    records: Records,
     tail: Bytes,
     trailers: bool,
+    /// Why the rest cannot be sent.
+    failed: Option<Status>,
 }
 
 /// What a stream has to say: a message, a status that ends it, or that it is over.
@@ -211,29 +252,41 @@ impl Unary {
                     ready.push_back(out.freeze());
                     ready.push_back(bytes);
                 }
-                Unary { ready, records: Vec::new().into_iter(), tail: Bytes::new(), trailers }
+                Unary::of_pieces(ready, trailers)
             }
-            Message::Batch(batch) => Unary {
-                ready: batch.into_pieces(),
-                records: Vec::new().into_iter(),
-                tail: Bytes::new(),
-                trailers,
-            },
+            Message::Batch(batch) => Unary::of_pieces(batch.into_pieces(), trailers),
             Message::List { head, records, tail } => {
                 let mut out = BytesMut::with_capacity((5 + len).min(CHUNK_BYTES + SPLICE_BYTES));
                 put_frame_header(&mut out, len);
                 out.put_slice(&head);
                 let mut unary =
-                    Unary { ready: VecDeque::with_capacity(2), records: records.into_iter(), tail, trailers };
+                    Unary { records, tail, ..Unary::of_pieces(VecDeque::with_capacity(2), trailers) };
                 unary.fill(out);
                 unary
             }
         }
     }
 
+    fn of_pieces(ready: VecDeque<Bytes>, trailers: bool) -> Unary {
+        Unary { ready, records: Vec::new().into(), tail: Bytes::new(), trailers, failed: None }
+    }
+
     /// Puts the next chunk (and perhaps a long record behind it) into `ready`.
     fn fill(&mut self, mut out: BytesMut) {
-        for record in self.records.by_ref() {
+        while let Some(record) = self.records.next() {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    // The client was told a length that it will not get: it must hear why.
+                    crate::log::error!(
+                        "failed to read a record of a long answer",
+                        "error" = error.to_string()
+                    );
+                    self.failed = Some(Status::unknown(error.to_string()));
+                    self.tail = Bytes::new();
+                    break;
+                }
+            };
             put_record_header(&mut out, record.len());
             if record.len() >= SPLICE_BYTES {
                 self.ready.push_back(out.freeze());
@@ -253,7 +306,7 @@ impl Unary {
     }
 
     fn next(&mut self) -> Option<Bytes> {
-        if self.ready.is_empty() && (self.records.len() > 0 || !self.tail.is_empty()) {
+        if self.ready.is_empty() && (!self.records.is_empty() || !self.tail.is_empty()) {
             self.fill(BytesMut::with_capacity(CHUNK_BYTES + SPLICE_BYTES));
         }
         self.ready.pop_front()
@@ -275,6 +328,10 @@ impl Stream {
             if let Some(unary) = &mut self.current {
                 if let Some(bytes) = unary.next() {
                     return Poll::Ready(Some(Frame::data(bytes)));
+                }
+                if let Some(status) = &unary.failed {
+                    self.source.close();
+                    self.trailers = Some(trailers_of(status));
                 }
                 self.current = None;
             }
@@ -318,7 +375,8 @@ impl http_body::Body for Body {
                 Some(bytes) => Some(Ok(Frame::data(bytes))),
                 None if unary.trailers => {
                     unary.trailers = false;
-                    Some(Ok(Frame::trailers(trailers_ok())))
+                    let trailers = unary.failed.as_ref().map_or_else(trailers_ok, trailers_of);
+                    Some(Ok(Frame::trailers(trailers)))
                 }
                 None => None,
             }),
@@ -399,7 +457,7 @@ mod tests {
             whole.put_slice(b"\x20\x32");
             let list = Message::List {
                 head: Bytes::from_static(b"\x0a\x00"),
-                records,
+                records: records.into(),
                 tail: Bytes::from_static(b"\x20\x32"),
             };
             let (sent, longest) = drain(Unary::new(list, true));

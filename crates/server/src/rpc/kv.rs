@@ -1,30 +1,52 @@
 //! Range, RangeStream, Put, DeleteRange, Txn, Compact.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use mvcc::{RangeQuery, RangeResult};
+use mvcc::{KvReader, Listing, RangeQuery, RangeResult};
 use prost::Message as _;
 use prost::encoding::WireType;
 use proto::etcdserverpb as pb;
 use store::{NoTxn, Response};
 
-use super::body::{Message, list_len};
+use super::body::{Message, Records, list_len};
 use super::error::{self, Status};
 use super::{Call, Sink, frame};
 use crate::member::{Field, Member, Who};
+
+/// What a range answers, its records at hand or only found.
+struct Found {
+    records: Records,
+    count: i64,
+    more: bool,
+    revision: i64,
+}
+
+impl From<RangeResult> for Found {
+    fn from(RangeResult { kvs, count, more, revision }: RangeResult) -> Found {
+        Found { records: kvs.into(), count, more, revision }
+    }
+}
+
+impl From<Listing> for Found {
+    fn from(listing: Listing) -> Found {
+        let (count, more, revision) = (listing.total(), listing.more(), listing.revision());
+        Found { records: Records::Listing(Box::new(listing)), count, more, revision }
+    }
+}
 
 /// KV/Range.
 pub async fn range(call: Call, request: pb::RangeRequest) -> Result<Message, Status> {
     let timer = std::time::Instant::now();
     let result = read(&call, &request).await;
     crate::stats::ranged(timer, result.is_ok());
-    let result = result?;
-    let mut header = Some(pb::ResponseHeader { revision: result.revision, ..Default::default() });
+    let found = result?;
+    let mut header = Some(pb::ResponseHeader { revision: found.revision, ..Default::default() });
     call.member.fill(&mut header);
-    Ok(range_message(header, result))
+    let (head, records, tail) = parts(header, found);
+    Ok(Message::List { head, records, tail })
 }
 
 /// The checks, the wait and the read of one Range.
-pub async fn read(call: &Call, request: &pb::RangeRequest) -> Result<RangeResult, Status> {
+async fn read(call: &Call, request: &pb::RangeRequest) -> Result<Found, Status> {
     let member = &call.member;
     if !request.serializable && member.is_learner() {
         return Err(error::NOT_FOR_LEARNER);
@@ -37,16 +59,20 @@ pub async fn read(call: &Call, request: &pb::RangeRequest) -> Result<RangeResult
     member.store.check_range(who.identity(), request)?;
     let query = store::range::query(request);
     let kv = member.store.kv().clone();
-    let result = if is_long(request) {
+    let found = if is_long(request) {
+        let long = move || match query.is_list() {
+            true => kv.list(&query).map(Found::from),
+            false => kv.range(&query).map(Found::from),
+        };
         // Not on a front loop, where it would hold up everybody else's requests.
-        tokio::task::spawn_blocking(move || kv.range(&query)).await.map_err(|_| error::STOPPED)??
+        tokio::task::spawn_blocking(long).await.map_err(|_| error::STOPPED)??
     } else {
-        kv.range(&query)?
+        kv.range(&query)?.into()
     };
     if who.revision != 0 {
         member.store.check_still_current(who.identity())?;
     }
-    Ok(result)
+    Ok(found)
 }
 
 /// Whether a range may touch many keys.
@@ -54,18 +80,12 @@ fn is_long(request: &pb::RangeRequest) -> bool {
     !request.range_end.is_empty() && !(1..=SHORT_RANGE_KEYS).contains(&request.limit)
 }
 
-/// A RangeResponse whose records are spliced from the store.
-fn range_message(header: Option<pb::ResponseHeader>, result: RangeResult) -> Message {
-    let (head, records, tail) = range_parts(header, result);
-    Message::List { head, records, tail }
-}
-
 /// What is encoded before the records, they themselves, and what is encoded behind them.
-fn range_parts(header: Option<pb::ResponseHeader>, result: RangeResult) -> (Bytes, Vec<Bytes>, Bytes) {
+fn parts(header: Option<pb::ResponseHeader>, found: Found) -> (Bytes, Records, Bytes) {
+    let Found { records, count, more, .. } = found;
     let head = pb::RangeResponse { header, ..Default::default() }.encode_to_vec();
-    let tail =
-        pb::RangeResponse { more: result.more, count: result.count, ..Default::default() }.encode_to_vec();
-    (head.into(), result.kvs, tail.into())
+    let tail = pb::RangeResponse { more, count, ..Default::default() }.encode_to_vec();
+    (head.into(), records, tail.into())
 }
 
 /// Most keys of a range that is read on a front loop.
@@ -98,9 +118,12 @@ pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink)
     let mut chunk = if request.sort_target == 0 { STREAM_CHUNK_FIRST } else { wanted };
     let target_bytes = usize::try_from(call.member.config.max_request_bytes).unwrap_or(usize::MAX);
     while !request.count_only && sent < wanted {
+        // Permissions may have changed since the chunk before.
+        let who = call.who().await?;
+        call.member.store.check_range(who.identity(), &request)?;
         let limit = chunk.min(wanted - sent);
         let query = RangeQuery { limit, skip_count: true, ..store::range::query(&request) };
-        let part = call.member.store.kv().range(&query)?;
+        let part = chunk_of(call.member.store.kv(), &query)?;
         let bytes: usize = part.kvs.iter().map(Bytes::len).sum();
         let Some(last) = part.kvs.last() else { break };
         sent += part.kvs.len() as i64;
@@ -121,6 +144,16 @@ pub async fn range_stream(call: Call, mut request: pb::RangeRequest, sink: Sink)
     send(&sink, part_message(stream_header(&call.member, revision), result)).await
 }
 
+/// A chunk of a RangeStream. As a list its records are read in the order in which they lie in the file.
+fn chunk_of(kv: &KvReader, query: &RangeQuery) -> Result<RangeResult, mvcc::Error> {
+    if !query.is_list() {
+        return kv.range(query);
+    }
+    let list = kv.list(query)?;
+    let (count, more, revision) = (list.total(), list.more(), list.revision());
+    Ok(RangeResult { kvs: list.collect::<Result<_, _>>()?, count, more, revision })
+}
+
 fn stream_header(member: &Member, revision: i64) -> Option<pb::ResponseHeader> {
     let mut header = Some(pb::ResponseHeader { revision, ..Default::default() });
     member.fill(&mut header);
@@ -134,7 +167,7 @@ fn record_key(record: &Bytes) -> Bytes {
 
 /// A RangeResponse as field 1 of a RangeStreamResponse.
 fn part_message(header: Option<pb::ResponseHeader>, result: RangeResult) -> Message {
-    let (head, records, tail) = range_parts(header, result);
+    let (head, records, tail) = parts(header, result.into());
     let mut wrapped = BytesMut::with_capacity(head.len() + 12);
     prost::encoding::encode_key(1, WireType::LengthDelimited, &mut wrapped);
     prost::encoding::encode_varint(list_len(&head, &records, &tail) as u64, &mut wrapped);
