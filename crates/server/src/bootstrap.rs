@@ -59,6 +59,19 @@ pub struct Booted {
     pub has_v2_requests: bool,
     /// Members of a cluster just joined: to be answered before the log tells of them.
     pub remotes: Vec<store::Member>,
+    /// Where the time went.
+    pub took: Took,
+}
+
+/// How long the parts of a start took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Took {
+    /// Opening the database: its lock, its head, which of its pages are free.
+    pub backend: Duration,
+    /// Reading the log.
+    pub log: Duration,
+    /// Restoring the store from the database: the index of keys, leases, users, members.
+    pub store: Duration,
 }
 
 /// Version that a member as configured announces.
@@ -243,11 +256,12 @@ fn new_files(
     member_id: u64,
     cluster_id: u64,
 ) -> Result<Booted, Error> {
-    let backend = open_backend(disk, config)?;
-    let mut store = open_store(backend, config, member_id, cluster_id)?;
+    let (backend, took_backend) = timed(|| open_backend(disk, config))?;
+    let (mut store, took_store) = timed(|| open_store(backend, config, member_id, cluster_id))?;
     store.commit()?;
     let metadata = codec::encode_metadata(MemberId(member_id), cluster_id);
     let wal = Wal::create(disk.clone(), &config.wal_path(), &metadata, wal::Options::default())?;
+    let took = Took { backend: took_backend, store: took_store, ..Took::default() };
     Ok(Booted {
         member_id,
         cluster_id,
@@ -258,6 +272,7 @@ fn new_files(
         was_initialized: false,
         has_v2_requests: false,
         remotes: Vec::new(),
+        took,
     })
 }
 
@@ -378,15 +393,16 @@ fn seed_entries(members: &[store::Member]) -> Vec<Entry> {
 /// A start from existing files.
 fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
     let wal_dir = config.wal_path();
-    let records = wal::snapshot_records(disk.as_ref(), &wal_dir)?;
+    let (records, took_records) = timed(|| wal::snapshot_records(disk.as_ref(), &wal_dir))?;
     let newest = records.last().cloned().unwrap_or_default();
-    let mut backend = open_backend_at(disk, config, newest.index)?;
+    let (mut backend, took_backend) = timed(|| open_backend_at(disk, config, newest.index))?;
     defragment_if_due(&mut backend, config)?;
-    let (mut wal, replay) = Wal::open(disk.clone(), &wal_dir, &newest, wal::Options::default())?;
+    let ((mut wal, replay), took_log) =
+        timed(|| Wal::open(disk.clone(), &wal_dir, &newest, wal::Options::default()))?;
     let (member_id, cluster_id) = codec::decode_metadata(&replay.metadata)
         .map(|(member, cluster)| (member.0, cluster))
         .map_err(|error| Error::Damaged(format!("failed to decode the metadata of the log: {error}")))?;
-    let mut store = open_store(backend, config, member_id, cluster_id)?;
+    let (mut store, took_store) = timed(|| open_store(backend, config, member_id, cluster_id))?;
     let seeded = old::seed_from_v2(disk.as_ref(), config, &mut store, &records, &replay.entries)?;
     let mut entries = replay.entries;
     let mut hard_state = replay.hard_state;
@@ -423,7 +439,13 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
         was_initialized: true,
         has_v2_requests,
         remotes: Vec::new(),
+        took: Took { backend: took_backend, log: took_records + took_log, store: took_store },
     })
+}
+
+fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
+    let start = Instant::now();
+    Ok((work()?, start.elapsed()))
 }
 
 /// The database, which must include the snapshot: if it lags, one received from a leader is waiting beside it.

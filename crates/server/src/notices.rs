@@ -1,10 +1,10 @@
 //! What a start and an end tell the log, in etcd's words.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use ::raft::ConfChangeKind;
 
-use crate::bootstrap::{self, Booted};
+use crate::bootstrap::{self, Booted, Took};
 use crate::config::{AutoCompaction, BCRYPT_COST, BCRYPT_COSTS, ClusterState, Config};
 use crate::log;
 
@@ -116,14 +116,38 @@ fn retention(config: &Config) -> Duration {
     }
 }
 
+/// When a start began and what it took until the files were open.
+pub struct Start {
+    /// When the files were about to be opened.
+    pub begun: Instant,
+    /// Until all were.
+    pub opened: Duration,
+    /// Of that, the parts that grow with the data.
+    pub took: Took,
+}
+
+/// Clients can be served: what took how long.
+pub fn ready(start: &Start) {
+    let took = start.begun.elapsed();
+    log::info!(
+        "took to become ready",
+        "took" = took,
+        "opening-db" = start.took.backend,
+        "reading-wal" = start.took.log,
+        "restoring-store" = start.took.store,
+        "other-files" = start.opened.saturating_sub(start.took.backend + start.took.log + start.took.store),
+        "replaying-and-joining" = took.saturating_sub(start.opened)
+    );
+}
+
 /// The files are open.
-pub fn booted(config: &Config, booted: &Booted, start: SystemTime) {
+pub fn booted(config: &Config, booted: &Booted) {
     let (member, cluster) = (hex(booted.member_id), hex(booted.cluster_id));
     let store = booted.store.reader();
     log::info!(
         "opened backend db",
         "path" = log::Value::text(config.db_path().display()),
-        "took" = start.elapsed().unwrap_or_default()
+        "took" = booted.took.backend
     );
     if booted.was_initialized {
         log::info!(

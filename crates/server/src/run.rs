@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use disk::{Disk, OsDisk};
 use node::{Input, Node};
@@ -53,6 +53,7 @@ pub struct Running {
     pending: Option<Listeners>,
     threads: Threads,
     removed: Arc<tokio::sync::Notify>,
+    started: notices::Start,
 }
 
 struct Threads {
@@ -80,12 +81,13 @@ impl Running {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         notices::starting(config, ::wal::Wal::exists(disk.as_ref(), &config.wal_path()));
         crate::stats::prepare(config.metrics == crate::config::Metrics::Extensive);
-        let start = SystemTime::now();
+        let start = Instant::now();
         let found = bootstrap::join::find(disk.as_ref(), config, &Dialer::new(config)).await;
         let booted = found
             .and_then(|cluster| bootstrap::boot(&disk, config, cluster))
             .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
-        notices::booted(config, &booted, start);
+        notices::booted(config, &booted);
+        let (took, opened) = (booted.took, start.elapsed());
         let client_addresses = listeners.clients.iter().filter_map(Listener::port).collect();
         let (stop, stopping) = watch::channel(false);
         let removed = Arc::new(tokio::sync::Notify::new());
@@ -108,6 +110,7 @@ impl Running {
             waiters::enter_loop(at);
             tokio::spawn(waiters.clone().deliver(at));
         })?;
+        let started = notices::Start { begun: start, opened, took };
         Ok(Running {
             member,
             client_addresses,
@@ -117,6 +120,7 @@ impl Running {
             pending: Some(listeners),
             threads,
             removed,
+            started,
         })
     }
 
@@ -156,6 +160,7 @@ impl Running {
         tokio::spawn(task::purge(member.clone(), self.threads.wal.0.clone()));
         task::publish::run(member.clone()).await;
         log::info!("ready to serve client requests");
+        notices::ready(&self.started);
         let (traffic, service) = match listeners.http.is_empty() {
             true => ("grpc+http", client_service(member.clone())),
             false => ("grpc", grpc_service(member.clone())),
