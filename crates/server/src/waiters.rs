@@ -162,7 +162,13 @@ impl Waiters {
 
     /// A batch of answers to be delivered together.
     pub fn batch(&self) -> Batch<'_> {
-        Batch { table: self, mail: (0..self.mail.len()).map(|_| Vec::new()).collect() }
+        self.batch_in(Room::default())
+    }
+
+    /// The same with the room of an earlier one.
+    pub fn batch_in(&self, Room(mut mail): Room) -> Batch<'_> {
+        mail.resize_with(self.mail.len(), Vec::new);
+        Batch { table: self, mail }
     }
 
     /// Hands answers to the tasks of front loop `at`; never returns.
@@ -177,6 +183,7 @@ impl Waiters {
             for (waiter, answer) in taken.drain(..) {
                 waiter.fill(answer);
             }
+            taken.shrink_to(ROOM_MAX);
         }
     }
 
@@ -211,6 +218,13 @@ impl Waiters {
     }
 }
 
+/// Answers for which a batch keeps room at most.
+const ROOM_MAX: usize = 2048;
+
+/// The room of a batch that has been sent.
+#[derive(Default)]
+pub struct Room(Vec<Answers>);
+
 /// Answers collected while a batch of entries is applied.
 pub struct Batch<'a> {
     table: &'a Waiters,
@@ -234,10 +248,25 @@ impl Batch<'_> {
     pub fn send(&mut self) {
         for (answers, mail) in self.mail.iter_mut().zip(&self.table.mail) {
             if !answers.is_empty() {
-                mail.answers.lock().append(answers);
+                let mut waiting = mail.answers.lock();
+                if waiting.is_empty() {
+                    std::mem::swap(&mut *waiting, answers);
+                } else {
+                    waiting.append(answers);
+                }
+                drop(waiting);
                 mail.arrived.notify_one();
             }
         }
+    }
+
+    /// Delivers everything; the next batch may have the room.
+    pub fn sent(mut self) -> Room {
+        self.send();
+        for answers in &mut self.mail {
+            answers.shrink_to(ROOM_MAX);
+        }
+        Room(self.mail)
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Connection, OUTPUT_MAX, TableSize};
 use crate::frame::{self, PAYLOAD_MAX, Reason};
 use crate::hpack;
+use crate::output::Output;
 use crate::stream::{Part, StreamId};
 
 impl Connection {
@@ -20,12 +21,31 @@ impl Connection {
     /// Sends a piece of a body, as fast as the windows let it. Give more only when the stream [is
     /// clear](Connection::is_clear).
     pub fn data(&mut self, id: StreamId, bytes: Bytes) {
-        self.give(id, Part::Data(bytes));
+        let Some(stream) = self.streams.get_mut(&id).filter(|stream| !stream.answered) else { return };
+        let len = bytes.len();
+        let window = stream.send_window.min(self.send_window);
+        // What is short usually goes at once.
+        if stream.waiting.is_empty()
+            && (1..=PAYLOAD_MAX).contains(&len)
+            && len as i64 <= window
+            && self.output.len() < OUTPUT_MAX
+        {
+            stream.send_window -= len as i64;
+            self.send_window -= len as i64;
+            put_data(&mut self.output, id, bytes);
+        } else {
+            self.give(id, Part::Data(bytes));
+        }
     }
 
     /// Sends the last fields; the response is complete. Without a head before them they are the whole response.
     pub fn trailers(&mut self, id: StreamId, block: Bytes) {
-        self.give(id, Part::Trailers(block));
+        match self.streams.get(&id) {
+            Some(stream) if stream.answered => {}
+            Some(stream) if stream.waiting.is_empty() => self.finish(id, &block),
+            Some(_) => self.give(id, Part::Trailers(block)),
+            None => {}
+        }
     }
 
     fn give(&mut self, id: StreamId, part: Part) {
@@ -74,28 +94,33 @@ impl Connection {
                     let len = bytes.len().min(PAYLOAD_MAX).min(usize::try_from(window).unwrap_or(0));
                     stream.send_window -= len as i64;
                     self.send_window -= len as i64;
-                    self.output.put(|out| frame::put_head(out, len, frame::DATA, 0, id));
-                    self.output.push(bytes.split_to(len));
+                    let bytes = bytes.split_to(len);
+                    put_data(&mut self.output, id, bytes);
                 }
                 Part::Trailers(block) => {
                     let block = std::mem::take(block);
-                    let begun = stream.begun;
-                    stream.answered = true;
-                    stream.waiting.clear();
-                    if stream.heard_out {
-                        self.streams.remove(&id);
-                    }
-                    if !begun {
-                        self.taken_back = self.taken_back.saturating_sub(1);
-                    }
-                    if begun && block.is_empty() {
-                        self.output.put(|out| frame::put_head(out, 0, frame::DATA, frame::END_STREAM, id));
-                    } else {
-                        self.put_block(id, &block, true);
-                    }
-                    return;
+                    return self.finish(id, &block);
                 }
             }
+        }
+    }
+
+    /// Ends a response that has been sent but for this.
+    fn finish(&mut self, id: StreamId, block: &[u8]) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let begun = stream.begun;
+        stream.answered = true;
+        stream.waiting.clear();
+        if stream.heard_out {
+            self.streams.remove(&id);
+        }
+        if !begun {
+            self.taken_back = self.taken_back.saturating_sub(1);
+        }
+        if begun && block.is_empty() {
+            self.output.put(|out| frame::put_head(out, 0, frame::DATA, frame::END_STREAM, id));
+        } else {
+            self.put_block(id, block, true);
         }
     }
 
@@ -173,6 +198,12 @@ impl Connection {
             }
         });
     }
+}
+
+/// A piece of a body that fits into a frame.
+fn put_data(output: &mut Output, id: StreamId, bytes: Bytes) {
+    output.put(|out| frame::put_head(out, bytes.len(), frame::DATA, 0, id));
+    output.push(bytes);
 }
 
 /// A header block in as many frames as it needs.

@@ -23,6 +23,8 @@ const SPLICE_BYTES: usize = 8 * 1024;
 pub enum Message {
     /// An encoded message.
     Whole(Bytes),
+    /// The same behind its frame header.
+    Framed(Bytes),
     /// `head`, then every record as field 2 (length-delimited), then `tail`.
     List {
         /// Encoded fields before the records.
@@ -120,10 +122,20 @@ impl Batch {
 }
 
 impl Message {
+    /// Encodes a message.
+    pub fn of(message: &impl prost::Message) -> Message {
+        let len = message.encoded_len();
+        let mut out = Vec::with_capacity(FRAME_HEADER_BYTES + len);
+        put_frame_header(&mut out, len);
+        message.encode_raw(&mut out);
+        Message::Framed(out.into())
+    }
+
     /// Length of the encoded message in bytes.
     pub fn encoded_len(&self) -> usize {
         match self {
             Message::Whole(bytes) => bytes.len(),
+            Message::Framed(bytes) => bytes.len().saturating_sub(FRAME_HEADER_BYTES),
             Message::List { head, records, tail } => list_len(head, records, tail),
             Message::Batch(batch) => batch.len_bytes,
         }
@@ -134,6 +146,9 @@ impl Message {
         if let Message::Batch(batch) = self { batch.messages } else { 1 }
     }
 }
+
+/// Length of what [`put_frame_header`] puts.
+const FRAME_HEADER_BYTES: usize = 5;
 
 /// Tag and length of field 2, wire type 2.
 fn put_record_header(out: &mut impl BufMut, len: usize) {
@@ -172,6 +187,8 @@ pub enum Body {
 
 /// State of a [`Body::Unary`].
 pub struct Unary {
+    /// Goes first, if it is not empty.
+    first: Bytes,
     ready: VecDeque<Bytes>,
     records: Records,
     tail: Bytes,
@@ -241,18 +258,14 @@ impl Unary {
     fn new(message: Message, trailers: bool) -> Unary {
         let len = message.encoded_len();
         match message {
+            Message::Framed(first) => Unary { first, ..Unary::of_pieces(VecDeque::new(), trailers) },
             Message::Whole(bytes) => {
-                let mut out = BytesMut::with_capacity(5 + bytes.len().min(SPLICE_BYTES));
+                let is_short = bytes.len() < SPLICE_BYTES;
+                let mut out = BytesMut::with_capacity(FRAME_HEADER_BYTES + bytes.len().min(SPLICE_BYTES));
                 put_frame_header(&mut out, len);
-                let mut ready = VecDeque::with_capacity(2);
-                if bytes.len() < SPLICE_BYTES {
-                    out.put_slice(&bytes);
-                    ready.push_back(out.freeze());
-                } else {
-                    ready.push_back(out.freeze());
-                    ready.push_back(bytes);
-                }
-                Unary::of_pieces(ready, trailers)
+                out.put_slice(if is_short { &bytes } else { b"" });
+                let rest = if is_short { VecDeque::new() } else { [bytes].into() };
+                Unary { first: out.freeze(), ..Unary::of_pieces(rest, trailers) }
             }
             Message::Batch(batch) => Unary::of_pieces(batch.into_pieces(), trailers),
             Message::List { head, records, tail } => {
@@ -268,7 +281,14 @@ impl Unary {
     }
 
     fn of_pieces(ready: VecDeque<Bytes>, trailers: bool) -> Unary {
-        Unary { ready, records: Vec::new().into(), tail: Bytes::new(), trailers, failed: None }
+        Unary {
+            first: Bytes::new(),
+            ready,
+            records: Vec::new().into(),
+            tail: Bytes::new(),
+            trailers,
+            failed: None,
+        }
     }
 
     /// Puts the next chunk (and perhaps a long record behind it) into `ready`.
@@ -306,6 +326,9 @@ impl Unary {
     }
 
     fn next(&mut self) -> Option<Bytes> {
+        if !self.first.is_empty() {
+            return Some(std::mem::take(&mut self.first));
+        }
         if self.ready.is_empty() && (!self.records.is_empty() || !self.tail.is_empty()) {
             self.fill(BytesMut::with_capacity(CHUNK_BYTES + SPLICE_BYTES));
         }

@@ -82,7 +82,7 @@ pub trait Reply: Send {
 
 impl<M: prost::Message> Reply for M {
     fn into_message(self) -> Message {
-        Message::Whole(Bytes::from(self.encode_to_vec()))
+        Message::of(&self)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::peer::Peers;
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
 use crate::tokens::Tokens;
-use crate::waiters::{Answer, Batch, Waiter, Waiters, request_id};
+use crate::waiters::{Answer, Batch, Room, Waiter, Waiters, request_id};
 
 /// Operations in the write buffer above which apply waits for the running commit (times the batch limit).
 const BUFFER_FACTOR_MAX: usize = 10;
@@ -117,6 +117,8 @@ pub struct State {
     /// The term this member leads in, if it leads.
     leads: Option<Term>,
     armed: bool,
+    /// For the next round's answers.
+    room: Room,
     /// What this round changed.
     events: Vec<Arc<EventBatch>>,
     /// Write buffers sealed so far, and how many of them are known to be in the file.
@@ -194,7 +196,7 @@ impl Apply {
     /// Does all this, then tells everybody. True when the thread is to end.
     fn round(&mut self, jobs: impl IntoIterator<Item = Job>) -> bool {
         let waiters = self.waiters.clone();
-        let mut batch = waiters.batch();
+        let mut batch = waiters.batch_in(std::mem::take(&mut self.state.room));
         let before = self.state.index;
         let mut stop = false;
         for job in jobs {
@@ -204,7 +206,7 @@ impl Apply {
                 other => self.other(other),
             }
         }
-        self.finish_round(before, &mut batch);
+        self.finish_round(before, batch);
         stop
     }
 
@@ -230,11 +232,11 @@ impl Apply {
     }
 
     /// Publishes what a round did: first the index, then the answers and events, then the acknowledgement.
-    fn finish_round(&mut self, before: Index, batch: &mut Batch<'_>) {
+    fn finish_round(&mut self, before: Index, batch: Batch<'_>) {
         if self.state.index > before {
             self.applied.publish(self.state.index.0, self.state.term.0);
         }
-        batch.send();
+        self.state.room = batch.sent();
         self.hub.notify(&mut self.state.events);
         if self.state.index > before {
             let _ = self.raft.push_later(raft::Job::Input(Input::Applied { index: self.state.index }));
