@@ -334,6 +334,7 @@ fn assemble(
         cluster_id: booted.cluster_id,
         version: bootstrap::announced_version(config),
         raft: raft_to.clone(),
+        helm: Arc::default(),
         apply: apply_to.clone(),
         waiters: waiters.clone(),
         ids: RequestIds::new(booted.member_id, unix_ms()),
@@ -407,10 +408,11 @@ fn assemble(
         node: Node::new(node_config, restored)?,
         tick: config.tick(),
         ahead,
-        jobs: raft_jobs,
+        jobs: raft_to.clone(),
         log: log.clone(),
         wal: wal_to.clone(),
         under_way: None,
+        reports: Vec::new(),
         store: apply.clone(),
         apply: apply_to.clone(),
         waiters,
@@ -421,7 +423,7 @@ fn assemble(
         let _ = raft_to.push(raft::Job::Input(Input::ForceSnapshot));
     }
     let interval = config.commit_interval();
-    let to_apply = apply_to.clone();
+    let (to_apply, helm) = (apply_to.clone(), member.helm.clone());
     let threads = Threads {
         commit: (
             commit_to,
@@ -429,7 +431,7 @@ fn assemble(
         ),
         wal: (wal_to, spawn("wal", move || wal::run(log, wal_jobs))?),
         apply: (apply_to, spawn("apply", move || apply::run(apply, apply_jobs))?),
-        raft: (raft_to, spawn("raft", move || raft_thread.run())?),
+        raft: (raft_to, spawn("raft", move || raft::run(&helm, raft_thread, raft_jobs))?),
         watch: watch_thread,
         pace,
     };

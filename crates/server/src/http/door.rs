@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, watch};
 
+use super::alone;
 use super::h2::Serving;
 use super::inbox::Inbox;
 use super::listener::{Accepted, Listener, Remote, Socket};
@@ -161,6 +162,7 @@ async fn serve_loop(
         };
         let (connections, stop) = (connections.clone(), stop.clone());
         tokio::spawn(async move {
+            let _here = alone::Connection::begin();
             serve_connection(socket, remote, service, limits, stop).await;
             connections.fetch_sub(1, Ordering::Relaxed);
         });

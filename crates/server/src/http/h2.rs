@@ -19,12 +19,12 @@ use http2::{Connection, Event, OUTPUT_MAX, Reason, StreamId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::blocks;
 use super::door::{Calls, Limits};
 use super::inbox::{Inbox, Piece, Releases};
 use super::keepalive::{Due, Keepalive};
 use super::listener::Remote;
 use super::slots::Slots;
+use super::{alone, blocks};
 use crate::rpc::body::Body;
 use crate::rpc::{Answer, Answered};
 
@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             self.connection.release(stream, len);
         }
         let mut done = std::mem::take(&mut self.done);
-        let woken = self.slots.poll(cx, Work::poll, &mut done);
+        let woken = alone::working(self.open.len(), || self.slots.poll(cx, Work::poll, &mut done));
         for (work, output) in done.drain(..) {
             match (work, output) {
                 (Work::Answer(stream, _), Done::Answer(answered)) => self.answer(stream, answered),

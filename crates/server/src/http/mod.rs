@@ -1,5 +1,6 @@
 //! The HTTP side of the member: the front door, and everything on it that is not gRPC.
 
+pub mod alone;
 mod blocks;
 pub mod door;
 mod h2;

@@ -84,6 +84,17 @@ impl<T> Sender<T> {
         state.sleep != Sleep::No && state.items.is_empty()
     }
 
+    /// Moves what waits into `into` (which must be empty) if the owner sleeps too deep for it: then whoever asks may do
+    /// the owner's work.
+    pub fn take_asleep(&self, into: &mut Vec<T>) -> bool {
+        let mut state = self.0.state.lock();
+        let is_deep = state.sleep == Sleep::Deep;
+        if is_deep {
+            std::mem::swap(&mut state.items, into);
+        }
+        is_deep
+    }
+
     /// How many items wait.
     pub fn len(&self) -> usize {
         self.0.state.lock().items.len()
@@ -167,5 +178,26 @@ mod tests {
         from.take(&mut taken, None);
         assert_eq!(taken, [2]);
         drop(pushing.join());
+    }
+
+    #[test]
+    fn what_waits_for_a_deep_sleeper_can_be_taken_by_another() {
+        let (to, from) = mailbox();
+        let mut taken = Vec::new();
+        assert!(!to.take_asleep(&mut taken), "the owner is awake");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut woken_for = Vec::new();
+                from.take_undisturbed(&mut woken_for, None);
+                assert_eq!(woken_for, [2]);
+            });
+            while !to.take_asleep(&mut taken) {
+                std::thread::yield_now();
+            }
+            to.push_later(1).unwrap();
+            assert!(to.take_asleep(&mut taken));
+            assert_eq!(taken, [1]);
+            to.push(2).unwrap();
+        });
     }
 }

@@ -18,6 +18,8 @@ use crate::waiters::{Answer, Waiters};
 pub enum Job {
     /// For the node.
     Input(Input),
+    /// Nothing but to look again at what to sleep for.
+    Wake,
     /// Tell the node's status to somebody.
     Status(tokio::sync::oneshot::Sender<node::Status>),
     /// End the thread.
@@ -107,14 +109,16 @@ pub struct Raft {
     pub tick: Duration,
     /// Ticks to feed at once at the start.
     pub ahead: u32,
-    /// Inputs.
-    pub jobs: Receiver<Job>,
+    /// Inputs to come.
+    pub jobs: Sender<Job>,
     /// The log, for writing it in line.
     pub log: Arc<Mutex<wal::Log>>,
     /// The WAL thread.
     pub wal: Sender<wal::Job>,
     /// The newest write given to the WAL thread, until it is acknowledged.
     pub under_way: Option<u64>,
+    /// Room for reports of apply.
+    pub reports: Vec<Job>,
     /// The store, for executing entries in line.
     pub store: Arc<Mutex<apply::Apply>>,
     /// The apply thread.
@@ -127,49 +131,97 @@ pub struct Raft {
     pub leadership: Arc<Leadership>,
 }
 
+/// The raft thread's work, in the hands of whoever does it now: the thread, or while that sleeps, a front loop.
+#[derive(Default)]
+pub struct Helm(Mutex<Option<Raft>>);
+
+/// Runs `raft` at the helm until told to stop.
+pub fn run(helm: &Helm, mut raft: Raft, jobs: Receiver<Job>) {
+    let tick = raft.tick;
+    let mut next_tick = Instant::now() + tick;
+    raft.dispatch_all();
+    log_start(&raft.node.status());
+    for _ in 0..raft.ahead {
+        raft.node.step(Input::Tick);
+    }
+    raft.dispatch_all();
+    let mut may_sleep_deep = raft.needs_no_report();
+    *helm.0.lock() = Some(raft);
+    let mut taken = Vec::new();
+    loop {
+        if may_sleep_deep {
+            // What apply reports is of no use before the next proposal.
+            jobs.take_undisturbed(&mut taken, Some(next_tick));
+        } else {
+            jobs.take(&mut taken, Some(next_tick));
+        }
+        let mut held = helm.0.lock();
+        let Some(raft) = held.as_mut() else { return };
+        let now = Instant::now();
+        if now >= next_tick {
+            raft.node.step(Input::Tick);
+            // After a long pause (a stopped machine) the missed ticks are not made up for.
+            next_tick = (next_tick + tick).max(now);
+        }
+        let stopped = taken.drain(..).any(|job| raft.take(job));
+        raft.dispatch_all();
+        if stopped {
+            *held = None;
+            return;
+        }
+        may_sleep_deep = raft.needs_no_report();
+    }
+}
+
+impl Helm {
+    /// Carries out all that `input` leads to on this thread, if the raft thread has nothing to do and the member is
+    /// alone; gives it back otherwise. Blocks for a sync.
+    pub fn in_line(&self, input: Input) -> Result<(), Input> {
+        let Some(mut held) = self.0.try_lock() else { return Err(input) };
+        let Some(raft) = held.as_mut() else { return Err(input) };
+        let mut reports = std::mem::take(&mut raft.reports);
+        let is_free = raft.under_way.is_none() && raft.jobs.take_asleep(&mut reports);
+        for report in reports.drain(..) {
+            raft.take(report);
+        }
+        raft.reports = reports;
+        if !is_free || !raft.needs_no_report() {
+            return Err(input);
+        }
+        raft.node.step(input);
+        raft.dispatch_all();
+        if !raft.needs_no_report() {
+            let _ = raft.jobs.push(Job::Wake);
+        }
+        Ok(())
+    }
+}
+
 impl Raft {
-    /// Runs until told to stop.
-    pub fn run(mut self) {
-        let mut next_tick = Instant::now() + self.tick;
-        self.dispatch_all();
-        log_start(&self.node.status());
-        for _ in 0..self.ahead {
-            self.node.step(Input::Tick);
-        }
-        let mut jobs = Vec::new();
-        loop {
-            self.dispatch_all();
-            if self.node.leads_alone() && !self.node.waits_for_apply() {
-                // What apply reports is of no use before the next proposal.
-                self.jobs.take_undisturbed(&mut jobs, Some(next_tick));
-            } else {
-                self.jobs.take(&mut jobs, Some(next_tick));
-            }
-            let now = Instant::now();
-            if now >= next_tick {
-                self.node.step(Input::Tick);
-                // After a long pause (a stopped machine) the missed ticks are not made up for.
-                next_tick = (next_tick + self.tick).max(now);
-            }
-            for job in jobs.drain(..) {
-                match job {
-                    Job::Input(input) => {
-                        if let Input::Persisted { seq } = input {
-                            self.under_way = self.under_way.filter(|under_way| *under_way > seq);
-                        }
-                        self.node.step(input);
-                    }
-                    Job::Status(to) => {
-                        let _ = to.send(self.node.status());
-                    }
-                    Job::Stop => {
-                        self.node.step(Input::Stop);
-                        self.dispatch_all();
-                        return;
-                    }
+    /// Takes one job in; true when that is to stop.
+    fn take(&mut self, job: Job) -> bool {
+        match job {
+            Job::Input(input) => {
+                if let Input::Persisted { seq } = input {
+                    self.under_way = self.under_way.filter(|under_way| *under_way > seq);
                 }
+                self.node.step(input);
+            }
+            Job::Wake => {}
+            Job::Status(to) => {
+                let _ = to.send(self.node.status());
+            }
+            Job::Stop => {
+                self.node.step(Input::Stop);
+                return true;
             }
         }
+        false
+    }
+
+    /// The member is alone, and would do nothing on hearing what was applied.
+    fn needs_no_report(&self) -> bool {
+        self.node.leads_alone() && !self.node.waits_for_apply()
     }
 
     /// Waking the apply thread takes longer than executing a few entries, if nothing else is to be done meanwhile.
