@@ -35,6 +35,8 @@ pub struct Wal {
     state: HardState,
     /// Index of the last entry or snapshot written.
     last_index: u64,
+    /// Of the newest snapshot noted.
+    snapshot_index: Index,
     poisoned: bool,
 }
 
@@ -77,6 +79,7 @@ impl Wal {
             offset: 0,
             state: HardState::default(),
             last_index: 0,
+            snapshot_index: Index(0),
             poisoned: false,
         };
         wal.encoder.put_crc();
@@ -120,6 +123,7 @@ impl Wal {
             offset: end.offset,
             state: replay.hard_state,
             last_index,
+            snapshot_index: start.index,
             poisoned: false,
         };
         Ok((wal, replay))
@@ -158,14 +162,19 @@ impl Wal {
     }
 
     /// Notes that a snapshot exists, durably, with all that was appended before. The snapshot itself must be durable
-    /// already.
+    /// already. One older than the newest noted comes too late and is passed over: a leader's snapshot may have replaced
+    /// the log meanwhile, and then what follows the older one is not here.
     pub fn save_snapshot(&mut self, record: &SnapshotRecord) -> Result<(), Error> {
+        if record.index < self.snapshot_index {
+            return Ok(());
+        }
         if record.index > Index(0) && record.conf_state.is_none() {
             return Err(Error::NoConfState { index: record.index });
         }
         self.or_poison(|wal| {
             wal.encoder.put_snapshot(&codec::snapshot_record_to_proto(record).encode_to_vec());
             wal.last_index = wal.last_index.max(record.index.0);
+            wal.snapshot_index = record.index;
             wal.write_and_sync()
         })
     }

@@ -116,6 +116,26 @@ fn a_snapshot_beyond_the_commit_index_is_not_valid() {
 }
 
 #[test]
+fn a_snapshot_older_than_the_newest_noted_is_passed_over() {
+    let (disk, _, mut wal) = created(SMALL);
+    fill(&mut wal, 1, 5);
+    // A leader's snapshot replaces the log; then the member's own one, begun before, is ready.
+    wal.save_snapshot(&record(9, 1)).unwrap();
+    wal.append(Some(&state(1, 9)), &[]).unwrap();
+    wal.save_snapshot(&record(4, 1)).unwrap();
+    wal.append(Some(&state(1, 9)), &[entry(10, 1, vec![1])]).unwrap();
+    wal.close().unwrap();
+    let newest = snapshot_records(&*disk, dir()).unwrap().pop().unwrap();
+    assert_eq!(newest, record(9, 1));
+    let (mut wal, replay) = Wal::open(disk.clone(), dir(), &newest, SMALL).unwrap();
+    assert_eq!(replay.entries, [entry(10, 1, vec![1])]);
+    // The same after a restart.
+    wal.save_snapshot(&record(4, 1)).unwrap();
+    wal.close().unwrap();
+    assert_eq!(snapshot_records(&*disk, dir()).unwrap().pop().unwrap(), newest);
+}
+
+#[test]
 fn a_snapshot_record_needs_the_members() {
     let (_, _, mut wal) = created(SMALL);
     let without = SnapshotRecord { conf_state: None, ..record(2, 1) };
