@@ -69,20 +69,16 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Snapshot, Error> {
     decode(bytes.into()).map_err(|what| Error::damaged(path, 0, what))
 }
 
-/// Removes the oldest `.snap` and the oldest `.snap.db` files until `keep` of each are left (0: keeps all). Returns
-/// the names removed.
+/// Removes the oldest `.snap` files until `keep` are left (0: keeps all). Returns the names removed. Databases received
+/// with snapshots stay: the store may be about to take one over, however old it is.
 pub fn purge(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<Vec<String>, Error> {
-    let mut removed = Vec::new();
-    for suffix in [".snap.db", ".snap"] {
-        let names = names(disk, dir, suffix)?;
-        let surplus = if keep == 0 { 0 } else { names.len().saturating_sub(keep) };
-        removed.extend_from_slice(&names[..surplus]);
-    }
-    remove_all(disk, dir, &removed)?;
-    Ok(removed)
+    let mut names = names(disk, dir, ".snap")?;
+    names.truncate(if keep == 0 { 0 } else { names.len().saturating_sub(keep) });
+    remove_all(disk, dir, &names)?;
+    Ok(names)
 }
 
-/// Removes db files received with snapshots below `index`: they will never be used. Returns the names removed.
+/// Removes db files received with snapshots below `index`, which the store has reached: they will never be used. Returns the names removed.
 pub fn remove_received_below(disk: &dyn Disk, dir: &Path, index: Index) -> Result<Vec<String>, Error> {
     let below = |name: &String| {
         let digits = name.strip_suffix(".snap.db")?;

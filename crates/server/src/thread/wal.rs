@@ -96,6 +96,7 @@ impl Log {
         }
         for snapshot in snapshots {
             self.save_snapshot(&snapshot);
+            self.remove_received_below(snapshot.index);
         }
         stop
     }
@@ -159,12 +160,16 @@ impl Log {
         if let Err(error) = self.wal.release(record.index) {
             super::fatal("failed to release Raft WAL", &error);
         }
-        if let Err(error) = wal::snap::remove_received_below(self.disk.as_ref(), &self.snap_dir, record.index)
-        {
-            log::warning!("failed to remove old databases of snapshots", "error" = error.to_string());
-        }
         let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index: record.index }));
         self.purge();
+    }
+
+    /// The store has reached `index`. Not done when a snapshot of a leader is saved: the store may not yet have taken over
+    /// the one before it.
+    fn remove_received_below(&mut self, index: ::raft::Index) {
+        if let Err(error) = wal::snap::remove_received_below(self.disk.as_ref(), &self.snap_dir, index) {
+            log::warning!("failed to remove old databases of snapshots", "error" = error.to_string());
+        }
     }
 
     fn purge(&mut self) {
