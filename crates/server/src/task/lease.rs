@@ -122,6 +122,15 @@ pub async fn run(member: Arc<Member>) {
         if expired.is_empty() && checkpoints.is_empty() || member.linearize().await.is_err() {
             continue;
         }
+        // Meanwhile another member may have taken over, or a lease been granted anew.
+        let expired: Vec<i64> = {
+            let clock = member.leases.0.clock.lock();
+            let now = member.leases.now_ms();
+            if !clock.is_primary() {
+                continue;
+            }
+            expired.into_iter().filter(|id| clock.has_ended(now, *id)).collect()
+        };
         crate::stats::METRICS.etcd_debugging_server_lease_expired_total.add(expired.len() as u64);
         for id in expired {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };

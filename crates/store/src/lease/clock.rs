@@ -198,6 +198,13 @@ impl LeaseClock {
         ended
     }
 
+    /// Whether a lease named by [`Self::expired`] is still at its end: it may have been revoked and granted anew since, or
+    /// this member leads no longer.
+    #[must_use]
+    pub fn has_ended(&self, now_ms: u64, id: i64) -> bool {
+        self.primary && self.timers.get(&id).is_some_and(|timer| timer.expiry_ms <= now_ms)
+    }
+
     /// Checkpoints to propose now, at most `max` ([`CHECKPOINTS_MAX`]).
     pub fn checkpoints(&mut self, now_ms: u64, max: usize) -> Vec<LeaseCheckpoint> {
         let mut out = Vec::new();
@@ -317,6 +324,21 @@ mod tests {
         clock.observe(10_000, LeaseChange::Revoked { id: 7 });
         assert_eq!(clock.expired(100_000, 10), NONE);
         assert_eq!(clock.next_due_ms(), None);
+    }
+
+    #[test]
+    fn a_lease_granted_anew_or_left_to_another_leader_is_not_the_one_that_has_ended() {
+        let mut clock = leading([]);
+        clock.observe(0, granted(7, 2));
+        clock.observe(0, granted(8, 2));
+        assert_eq!(clock.expired(2000, 10), [7, 8]);
+        assert!(clock.has_ended(2000, 7));
+        clock.observe(2001, LeaseChange::Revoked { id: 7 });
+        assert!(!clock.has_ended(2001, 7));
+        clock.observe(2002, granted(7, 2));
+        assert!(!clock.has_ended(2003, 7) && clock.has_ended(2003, 8));
+        clock.demote();
+        assert!(!clock.has_ended(2003, 8));
     }
 
     #[test]
