@@ -230,7 +230,9 @@ impl Node {
         while self.conf_changes.front().is_some_and(|front| *front <= index) {
             self.conf_changes.pop_front();
         }
-        if let Some(change) = change {
+        // A leader's snapshot that is being installed has replaced the membership meanwhile, this change included.
+        let replaced = index < self.raft.first_index();
+        if let Some(change) = change.filter(|_| !replaced) {
             // The store has validated it against the members; consensus refuses only what it could never have
             // proposed, and then the membership stays.
             let _ = self.raft.apply_conf_change(&ConfChangeV2::from(change));

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use node::{Config, Input, Node, Output, Proposal, ProposalError, Restored, Role};
-use raft::{ConfState, Index, MemberId, Message, MessageKind};
+use raft::{
+    ConfChange, ConfChangeKind, ConfState, Entry, EntryKind, Index, MemberId, Message, MessageKind, Snapshot,
+    Term,
+};
 
 struct Cluster {
     nodes: BTreeMap<u64, Node>,
@@ -231,4 +234,41 @@ fn the_log_is_kept_while_a_snapshot_is_on_its_way_and_somewhat_longer() {
     assert_eq!(propose(&mut cluster, 300), first, "just arrived");
     cluster.tick(1, 300);
     assert!(propose(&mut cluster, 1) > first, "long ago");
+}
+
+#[test]
+fn a_conf_change_executed_while_a_snapshot_is_installed_leaves_the_newer_membership_alone() {
+    let founders = ConfState { voters: vec![MemberId(1), MemberId(2)], ..ConfState::default() };
+    let restored = Restored { conf_state: founders, ..Restored::default() };
+    let mut node = Node::new(Config::new(MemberId(2), 2), restored).expect("an empty log fits");
+    let from_leader = |message: Message| {
+        let (from, to, term) = (MemberId(1), MemberId(2), Term(1));
+        Input::Message(Message { from, to, term, ..message })
+    };
+    let change = ConfChange {
+        id: 1,
+        kind: ConfChangeKind::AddLearnerNode,
+        node_id: MemberId(3),
+        context: Bytes::new(),
+    };
+    let data = change.encode();
+    let entry = Entry { term: Term(1), index: Index(1), kind: EntryKind::ConfChange, data };
+    let (kind, commit) = (MessageKind::App, Index(1));
+    node.step(from_leader(Message { kind, commit, entries: vec![entry], ..Message::default() }));
+    let seq = node.take_output().persist.expect("an entry is to be written").seq;
+    node.step(Input::Persisted { seq });
+    assert_eq!(node.take_output().apply.len(), 1);
+    // The store is slow; meanwhile a snapshot arrives in which member 3 has become a voter.
+    let voters: Vec<MemberId> = (1..=3).map(MemberId).collect();
+    let conf_state = ConfState { voters, ..ConfState::default() };
+    let snapshot =
+        Snapshot { index: Index(9), term: Term(1), conf_state: conf_state.clone(), data: Bytes::new() };
+    let snapshot = Some(Box::new(snapshot));
+    node.step(from_leader(Message { kind: MessageKind::Snap, snapshot, ..Message::default() }));
+    let seq = node.take_output().persist.expect("a snapshot is to be written").seq;
+    node.step(Input::ConfChangeApplied { index: Index(1), change: Some(change) });
+    assert_eq!(node.take_output().conf_state, Some(conf_state.clone()));
+    node.step(Input::Persisted { seq });
+    let output = node.take_output();
+    assert_eq!((output.restore.map(|s| s.index), output.conf_state), (Some(Index(9)), Some(conf_state)));
 }
