@@ -4,16 +4,13 @@ use raft::{Index, MemberId};
 
 use crate::Config;
 
-/// The log in memory is shortened in steps of so many entries.
-const MEMORY_STEP: u64 = 100;
-/// Ticks for which a member that got a snapshot may need what was appended while it was on its way.
-const HELD_TICKS: u64 = 300;
-
 /// One snapshot at a time: asked for, then saved.
 #[derive(Debug)]
 pub(crate) struct Compaction {
     snapshot_count: u64,
     catch_up_entries: u64,
+    memory_step: u64,
+    held_ticks: u64,
     /// Newest disk snapshot.
     snapshot_index: Index,
     running: bool,
@@ -27,6 +24,8 @@ impl Compaction {
         Compaction {
             snapshot_count: config.snapshot_count,
             catch_up_entries: config.catch_up_entries,
+            memory_step: config.memory_step,
+            held_ticks: config.held_ticks,
             snapshot_index: config.snapshot_index,
             running: false,
             forced: false,
@@ -68,7 +67,7 @@ impl Compaction {
     pub(crate) fn sent(&mut self, peer: MemberId, ok: bool, now: u64) {
         self.release(peer);
         if ok {
-            self.held.push((peer, now + HELD_TICKS));
+            self.held.push((peer, now + self.held_ticks));
         }
     }
 
@@ -82,7 +81,7 @@ impl Compaction {
             return None;
         }
         let keep_after = applied.0.saturating_sub(self.catch_up_entries);
-        (keep_after >= first.0 + MEMORY_STEP).then_some(Index(keep_after))
+        (keep_after >= first.0 + self.memory_step).then_some(Index(keep_after))
     }
 
     /// A snapshot is on disk. Returns the index up to which the log may be forgotten.

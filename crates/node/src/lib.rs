@@ -35,8 +35,15 @@ pub struct Config {
     pub snapshot_count: u64,
     /// Entries kept in memory behind a disk snapshot, for followers that lag.
     pub catch_up_entries: u64,
+    /// The log in memory is shortened in steps of so many entries.
+    pub memory_step: u64,
+    /// Ticks for which a member that got a snapshot may need what was appended while it was on its way.
+    pub held_ticks: u64,
     /// Proposals are refused when commit is further ahead of apply than this.
     pub apply_gap_max: u64,
+    /// A mistake to be made, in the simulator alone.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<raft::Sabotage>,
 }
 
 impl Config {
@@ -51,7 +58,11 @@ impl Config {
             snapshot_index: Index(0),
             snapshot_count: 10_000,
             catch_up_entries: 5000,
+            memory_step: 100,
+            held_ticks: 300,
             apply_gap_max: 5000,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 }

@@ -38,6 +38,8 @@ impl Node {
         let settings = raft::Config {
             election_ticks: config.election_ticks,
             pre_vote: config.pre_vote,
+            #[cfg(feature = "sabotage")]
+            sabotage: config.sabotage,
             ..raft::Config::new(config.id, config.seed)
         };
         let raft = Raft::new(settings, restored)?;

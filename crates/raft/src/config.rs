@@ -27,6 +27,9 @@ pub struct Config {
     pub applying_bytes_max: usize,
     /// Seed of the random part of the election timeout; must differ between members.
     pub seed: u64,
+    /// A mistake to be made, in the simulator alone.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<crate::Sabotage>,
 }
 
 impl Config {
@@ -45,6 +48,8 @@ impl Config {
             uncommitted_bytes_max: usize::MAX,
             applying_bytes_max: 16 << 20,
             seed,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 }

@@ -16,6 +16,7 @@ mod random;
 mod read_index;
 mod ready;
 mod role;
+mod sabotage;
 mod tracker;
 mod types;
 mod unstable;
@@ -24,6 +25,8 @@ pub use config::Config;
 pub use message::{CAMPAIGN_TRANSFER, Message, MessageKind};
 pub use raft::{PeerProgress, ProposeError, Raft};
 pub use ready::{Note, Persist, Ready};
+#[doc(hidden)]
+pub use sabotage::Sabotage;
 pub use types::{
     ConfChange, ConfChangeKind, ConfChangeV2, ConfState, Entry, EntryKind, HardState, Index, MemberId,
     ReadState, Restored, Role, Snapshot, SoftState, Term, Transition,

@@ -34,6 +34,8 @@ pub struct WatchHub {
     /// Streams with an open progress request.
     asking: BTreeSet<StreamId>,
     pub(super) outbox_max: OutboxMax,
+    #[cfg(feature = "sabotage")]
+    pub(super) skips_at_catch_up: bool,
 }
 
 /// How much there is to watch, for metrics.
@@ -67,7 +69,16 @@ impl WatchHub {
             ready: Vec::new(),
             asking: BTreeSet::new(),
             outbox_max,
+            #[cfg(feature = "sabotage")]
+            skips_at_catch_up: false,
         }
+    }
+
+    /// From now on watchers that catch up miss a revision: for the simulator, to show that it would be found.
+    #[doc(hidden)]
+    #[cfg(feature = "sabotage")]
+    pub fn skip_at_catch_up(&mut self) {
+        self.skips_at_catch_up = true;
     }
 
     /// The newest revision distributed.

@@ -3,6 +3,7 @@
 use crate::raft::{ProposeError, Raft};
 use crate::read_index::Pending;
 use crate::ready::Note;
+use crate::sabotage::Sabotage;
 use crate::tracker::Pace;
 use crate::{ConfChangeV2, Entry, EntryKind, Index, MemberId, Message, MessageKind, ReadState, Role};
 
@@ -143,7 +144,8 @@ impl Raft {
     /// Commits what a quorum has on disk, if that ends with an entry of this term. True if the commit index moved.
     pub(crate) fn advance_commit(&mut self) -> bool {
         let index = self.tracker.committed().min(self.log.last_index());
-        if !self.log.matches(index, self.term) || !self.log.commit_to(index) {
+        let own_term = self.log.matches(index, self.term) || self.breaks(Sabotage::OldTermCommitted);
+        if !own_term || !self.log.commit_to(index) {
             return false;
         }
         self.append_due = true;
@@ -161,7 +163,7 @@ impl Raft {
             request.from = self.id;
         }
         let committed = self.log.committed;
-        if !self.log.matches(committed, self.term) {
+        if !self.log.matches(committed, self.term) && !self.breaks(Sabotage::ReadBeforeOwnTerm) {
             // What was acknowledged in earlier terms may lie beyond, also for a single voter that was started again.
             return self.reads.postpone(request);
         }
