@@ -1,23 +1,32 @@
 //! What nobody may forget: the log as it was agreed on, what clients were told, and what must follow from both.
 //!
-//! A lone member's entry is agreed on once it was executed, because by then it is on disk (invariant 2). From then on
-//! every life of the member must find the same entry at the same index.
+//! An entry is agreed on once a member has executed it, because by then it is committed, and on that member's disk
+//! (invariants 1 and 2). From then on every member, in all its lives, must find the same entry at the same index.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use disk::MemDisk;
+use mvcc::HashKv;
 use prost::Message;
 use proto::{etcdserverpb as pb, raftpb};
-use raft::{Entry, EntryKind, Restored, Term};
-use store::{Outcome, Store};
+use raft::{ConfState, Entry, EntryKind, Index, Raft, Restored, Term};
+use store::{ConfChangeOutcome, Outcome, Store};
+use wal::codec;
 
 use crate::boot::{DB, SNAP_DIR, open_store};
+use crate::lease_watch::LeaseWatch;
 use crate::model::{Change, Effect, Model};
+
+/// What executing an entry came to.
+pub(crate) enum Done<'a> {
+    Request(&'a Outcome),
+    ConfChange(&'a ConfChangeOutcome),
+}
 
 /// The memory that survives every crash.
 pub(crate) struct Ledger {
-    /// Entry `i + 1` of the log.
-    agreed: Vec<Entry>,
+    /// Entry `i + 1` of the log, and the lowest term in which it was known to be agreed on.
+    agreed: Vec<(Entry, Term)>,
     /// What it did.
     effects: Vec<Effect>,
     /// The state after the first `i` entries.
@@ -28,8 +37,12 @@ pub(crate) struct Ledger {
     pub acknowledged: u64,
     /// Number of answers.
     pub answers: u64,
-    /// Terms in which a life of this member has led.
-    led: BTreeSet<Term>,
+    /// Which member has led in each term.
+    led: BTreeMap<Term, u64>,
+    /// Hashes that some member has named, by revision and compaction.
+    hashes: BTreeMap<(i64, i64), u32>,
+    /// When leases may end.
+    pub leases: LeaseWatch,
     /// A real store that executes the same entries and never crashes.
     reference: Store,
     referenced: usize,
@@ -39,7 +52,7 @@ impl Ledger {
     pub fn new() -> Result<Ledger, String> {
         let disk = MemDisk::new(0);
         disk::Disk::create_dir_all(&disk, SNAP_DIR.as_ref(), 0o700).map_err(|error| error.to_string())?;
-        let reference = open_store(&disk, DB).map_err(|error| error.0)?;
+        let reference = open_store(&disk, DB, 1).map_err(|error| error.0)?;
         Ok(Ledger {
             agreed: Vec::new(),
             effects: Vec::new(),
@@ -47,7 +60,9 @@ impl Ledger {
             changes: Vec::new(),
             acknowledged: 0,
             answers: 0,
-            led: BTreeSet::new(),
+            led: BTreeMap::new(),
+            hashes: BTreeMap::new(),
+            leases: LeaseWatch::default(),
             reference,
             referenced: 0,
         })
@@ -63,51 +78,91 @@ impl Ledger {
         &self.models[self.agreed.len()]
     }
 
-    /// A life of the member leads: no other may have led in that term (invariant 11).
-    pub fn leads(&mut self, term: Term) -> Result<(), String> {
-        if self.led.last().is_some_and(|last| *last >= term) {
-            return Err(format!("leads in term {term}, in which or above which an earlier life has led"));
-        }
-        self.led.insert(term);
-        Ok(())
+    /// The membership after the entry at `index`.
+    pub fn conf_at(&self, index: Index) -> Option<ConfState> {
+        self.models.get(index.0 as usize).map(Model::conf_state)
     }
 
-    /// An entry was executed; `outcome` is none for a conf change.
-    pub fn executed(&mut self, entry: &Entry, outcome: Option<&Outcome>) -> Result<(), String> {
-        let at = entry.index.0 as usize;
-        match self.agreed.get(at - 1) {
-            Some(before) if before != entry => {
-                return Err(format!("entry {at} was {before:?} in an earlier life and is {entry:?} now"));
+    /// Terms in which somebody has led.
+    pub fn leaders(&self) -> u64 {
+        self.led.len() as u64
+    }
+
+    /// Changes of membership that took place.
+    pub fn conf_changes(&self) -> u64 {
+        let took_place =
+            |((entry, _), effect): &(&(Entry, Term), &Effect)| entry.changes_members() && !effect.refused;
+        self.agreed.iter().zip(&self.effects).filter(took_place).count() as u64
+    }
+
+    /// The newest term in which somebody has led.
+    pub fn newest_term(&self) -> Term {
+        self.led.last_key_value().map_or(Term(0), |(term, _)| *term)
+    }
+
+    /// A member leads: nobody may have led in that term (invariant 11), and it has all that was agreed on before.
+    pub fn leads(&mut self, term: Term, member: u64, raft: &Raft) -> Result<(), String> {
+        if let Some(before) = self.led.insert(term, member) {
+            return Err(format!("member {member} leads in term {term}, in which member {before} has led"));
+        }
+        for (entry, known_in) in self.agreed.iter().filter(|(entry, _)| entry.index >= raft.first_index()) {
+            if *known_in < term && raft.term_at(entry.index) != Some(entry.term) {
+                return Err(format!("member {member} leads in term {term} and lacks entry {}", entry.index));
             }
-            Some(_) => {}
-            None if at == self.agreed.len() + 1 => self.learn(entry)?,
-            None => return Err(format!("entry {at} is executed after entry {}", self.agreed.len())),
-        }
-        let Some(outcome) = outcome else { return Ok(()) };
-        if outcome.result.is_err() != self.effects[at - 1].refused {
-            return Err(format!("entry {at} ended as {:?}, the model disagrees", outcome.result));
-        }
-        let told = outcome.events.as_ref().map_or(0, |batch| batch.events.len());
-        let due = self.effects[at - 1].changes.len();
-        if told != due {
-            return Err(format!("entry {at} made {told} events, the model {due}"));
         }
         Ok(())
     }
 
-    fn learn(&mut self, entry: &Entry) -> Result<(), String> {
+    /// A member that knows of `term` has executed an entry.
+    pub fn executed(&mut self, entry: &Entry, done: &Done<'_>, term: Term) -> Result<(), String> {
+        let at = entry.index.0 as usize;
+        let known = self.agreed.len();
+        match self.agreed.get_mut(at - 1) {
+            Some((before, _)) if before != entry => {
+                return Err(format!("entry {at} was {before:?} elsewhere or earlier and is {entry:?} now"));
+            }
+            Some((_, known_in)) => *known_in = (*known_in).min(term),
+            None if at == known + 1 => self.learn(entry, term)?,
+            None => return Err(format!("entry {at} is executed after entry {known}")),
+        }
+        let effect = &self.effects[at - 1];
+        let (refused, events) = match done {
+            Done::Request(outcome) if outcome.is_replay => return Ok(()),
+            Done::ConfChange(outcome) if outcome.is_replay => return Ok(()),
+            Done::Request(outcome) => {
+                let events = outcome.events.as_ref().map_or(0, |batch| batch.events.len());
+                (outcome.result.is_err(), events)
+            }
+            Done::ConfChange(outcome) => (outcome.result.is_err(), 0),
+        };
+        if refused != effect.refused {
+            return Err(format!("entry {at}: refused is {refused}, the model disagrees"));
+        }
+        let due = effect.changes.len();
+        if events != due {
+            return Err(format!("entry {at} made {events} events, the model {due}"));
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, entry: &Entry, term: Term) -> Result<(), String> {
         let mut model = self.newest().clone();
-        let effect = if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
+        let mut effect = Effect::default();
+        if entry.changes_members() {
+            let change = codec::decode_conf_change(entry.data.clone()).map_err(|error| error.to_string())?;
+            effect.refused = !model.change_members(&change);
+        } else if entry.kind == EntryKind::Normal && !entry.data.is_empty() {
             let request =
                 pb::InternalRaftRequest::decode(entry.data.clone()).map_err(|error| error.to_string())?;
-            model.apply(&request)
-        } else {
-            Effect::default()
-        };
+            effect = model.apply(&request);
+            if !effect.refused {
+                self.leases.executed(entry.index.0, &request)?;
+            }
+        }
         self.changes.extend(effect.changes.iter().cloned());
         self.effects.push(effect);
         self.models.push(model);
-        self.agreed.push(entry.clone());
+        self.agreed.push((entry.clone(), term));
         Ok(())
     }
 
@@ -115,6 +170,18 @@ impl Ledger {
     pub fn answered(&mut self, index: u64) {
         self.acknowledged = self.acknowledged.max(index);
         self.answers += 1;
+    }
+
+    /// A life of a lone member begins with what it found on disk: there is nobody else to have it.
+    pub fn check_lone_start(&self, restored: &Restored, store: &Store) -> Result<(), String> {
+        let last = restored.entries.last().map_or(restored.snapshot_index.0, |entry| entry.index.0);
+        if last < self.acknowledged {
+            return Err(format!("entry {} was acknowledged, the log ends at {last}", self.acknowledged));
+        }
+        if last < self.agreed() {
+            return Err(format!("entry {} was executed, the log ends at {last}", self.agreed()));
+        }
+        self.check_start(restored, store)
     }
 
     /// A life begins with what it found on disk.
@@ -125,34 +192,49 @@ impl Ledger {
         if consistent > last {
             return Err(format!("the consistent index {consistent} is above the last log entry {last}"));
         }
-        if last < self.acknowledged {
-            return Err(format!("entry {} was acknowledged, the log ends at {last}", self.acknowledged));
-        }
-        if last < self.agreed() {
-            return Err(format!("entry {} was executed, the log ends at {last}", self.agreed()));
-        }
-        for entry in &restored.entries {
+        for entry in restored.entries.iter().filter(|entry| entry.index <= restored.hard_state.commit) {
             let known = self.agreed.get(entry.index.0 as usize - 1);
-            if known.is_some_and(|known| known != entry) {
+            if known.is_some_and(|(known, _)| known != entry) {
                 return Err(format!("entry {} is not the one that was executed", entry.index));
             }
         }
         self.check_state(consistent, store)
     }
 
+    /// Members at one revision have one hash, unless a compaction is under way: as in etcd, what it leaves of a store
+    /// without keys counts until it is deleted.
+    pub fn check_hash(&mut self, store: &Store) -> Result<(), String> {
+        let reader = store.reader();
+        let revision = reader.revision();
+        if revision == reader.compact_revision() || store.needs_maintenance() {
+            return Ok(());
+        }
+        let found: HashKv = reader.kv().hash_kv(revision).map_err(|error| error.to_string())?;
+        let known = *self.hashes.entry((revision, found.compact_revision)).or_insert(found.hash);
+        if known != found.hash {
+            return Err(format!("the hash at revision {revision} is {:x}, elsewhere {known:x}", found.hash));
+        }
+        Ok(())
+    }
+
     /// The store holds what the first `index` entries lead to, and its file is sound.
     pub fn check_state(&self, index: u64, store: &Store) -> Result<(), String> {
-        let model = self.models.get(index as usize).ok_or_else(|| {
-            format!("the store is at {index}, only {} entries were executed", self.agreed())
-        })?;
-        let found = Model::of(&store.reader())?;
-        if found != *model {
-            return Err(format!("after entry {index} the store shows\n  {found:?}\nand should\n  {model:?}"));
-        }
+        self.check_model(index, &Model::of(&store.reader())?)?;
         match store.backend().check().as_slice() {
             [] => Ok(()),
             [first, ..] => Err(format!("the database is damaged: {first}")),
         }
+    }
+
+    /// What a store shows is what the first `index` entries lead to.
+    pub fn check_model(&self, index: u64, found: &Model) -> Result<(), String> {
+        let model = self.models.get(index as usize).ok_or_else(|| {
+            format!("the store is at {index}, only {} entries were executed", self.agreed())
+        })?;
+        if found != model {
+            return Err(format!("after entry {index} the store shows\n  {found:?}\nand should\n  {model:?}"));
+        }
+        Ok(())
     }
 
     /// The store has executed everything: it equals one that never crashed.
@@ -182,7 +264,7 @@ impl Ledger {
     }
 
     fn follow(&mut self) -> Result<(), String> {
-        for entry in &self.agreed[self.referenced..] {
+        for (entry, _) in &self.agreed[self.referenced..] {
             let (index, term) = (entry.index.0, entry.term.0);
             if entry.changes_members() {
                 let change =

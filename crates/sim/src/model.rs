@@ -1,6 +1,6 @@
 //! What the store should be, in the simplest words: maps, no history. It shares no code with the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost::Message;
@@ -8,9 +8,8 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::compare::{CompareResult, TargetUnion};
 use proto::etcdserverpb::request_op::Request as Op;
 use proto::mvccpb::KeyValue;
+use raft::{ConfChange, ConfChangeKind, ConfState, MemberId};
 use store::StoreReader;
-
-use crate::MEMBER;
 
 /// The visible state after some entries of the log.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +19,12 @@ pub(crate) struct Model {
     pub keys: BTreeMap<Bytes, KeyValue>,
     /// Granted seconds by id.
     pub leases: BTreeMap<i64, i64>,
-    pub full: bool,
+    /// Members whose disk is full.
+    pub full: BTreeSet<u64>,
+    /// Whether each member is a learner.
+    pub members: BTreeMap<u64, bool>,
+    /// Members that never come back.
+    pub removed: BTreeSet<u64>,
 }
 
 /// One change as a watcher should see it; `None` is a delete.
@@ -40,7 +44,15 @@ pub(crate) struct Effect {
 
 impl Model {
     pub fn new() -> Model {
-        Model { revision: 1, compacted: -1, keys: BTreeMap::new(), leases: BTreeMap::new(), full: false }
+        Model {
+            revision: 1,
+            compacted: -1,
+            keys: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            full: BTreeSet::new(),
+            members: BTreeMap::new(),
+            removed: BTreeSet::new(),
+        }
     }
 
     /// What a store shows.
@@ -60,13 +72,52 @@ impl Model {
                 return Err(format!("lease {id} holds {attached:?}, which is not what the keys say"));
             }
         }
+        let alarms = reader.alarms().list(pb::AlarmType::Nospace.into());
+        let members = reader.members();
         Ok(Model {
             revision: reader.revision(),
             compacted: reader.compact_revision(),
             keys,
             leases,
-            full: reader.alarms().is_active(pb::AlarmType::Nospace),
+            full: alarms.iter().map(|alarm| alarm.member_id).collect(),
+            members: members.list.values().map(|member| (member.id, member.is_learner)).collect(),
+            removed: members.removed.clone(),
         })
+    }
+
+    /// The membership in raft's words.
+    pub fn conf_state(&self) -> ConfState {
+        let ids = |learners| {
+            let of_kind = move |(_, is_learner): &(&u64, &bool)| **is_learner == learners;
+            self.members.iter().filter(of_kind).map(|(id, _)| MemberId(*id)).collect()
+        };
+        ConfState { voters: ids(false), learners: ids(true), ..ConfState::default() }
+    }
+
+    /// Executes a change of membership; false: refused. The context of a promotion says so.
+    pub fn change_members(&mut self, change: &ConfChange) -> bool {
+        let id = change.node_id.0;
+        let promotes = change.context.windows(9).any(|part| part == b"isPromote");
+        let present = self.members.get(&id).copied();
+        let learners = self.members.values().filter(|is_learner| **is_learner).count();
+        let fits = !self.removed.contains(&id)
+            && match (change.kind, promotes) {
+                (ConfChangeKind::AddNode, true) => present == Some(true),
+                (ConfChangeKind::AddNode, false) => present.is_none(),
+                (ConfChangeKind::AddLearnerNode, _) => present.is_none() && learners == 0,
+                (ConfChangeKind::RemoveNode | ConfChangeKind::UpdateNode, _) => present.is_some(),
+            };
+        match change.kind {
+            _ if !fits => {}
+            ConfChangeKind::AddNode => _ = self.members.insert(id, false),
+            ConfChangeKind::AddLearnerNode => _ = self.members.insert(id, true),
+            ConfChangeKind::UpdateNode => {}
+            ConfChangeKind::RemoveNode => {
+                self.members.remove(&id);
+                self.removed.insert(id);
+            }
+        }
+        fits
     }
 
     /// Executes an entry's request.
@@ -84,7 +135,7 @@ impl Model {
     fn execute(&mut self, r: &pb::InternalRaftRequest, next: i64, changes: &mut Vec<Change>) -> bool {
         if let Some(put) = &r.put {
             let lease_known = put.lease == 0 || self.leases.contains_key(&put.lease);
-            return !self.full && lease_known && self.put(put, next, changes);
+            return self.full.is_empty() && lease_known && self.put(put, next, changes);
         }
         if let Some(delete) = &r.delete_range {
             return self.delete(delete, next, changes);
@@ -93,7 +144,7 @@ impl Model {
             return self.txn(txn, next, changes);
         }
         if let Some(grant) = &r.lease_grant {
-            let free = !self.full && !self.leases.contains_key(&grant.id);
+            let free = self.full.is_empty() && !self.leases.contains_key(&grant.id);
             if free {
                 self.leases.insert(grant.id, grant.ttl.max(2));
             }
@@ -112,8 +163,12 @@ impl Model {
             }
             return fits;
         }
-        if let Some(alarm) = r.alarm.as_ref().filter(|alarm| alarm.member_id == MEMBER) {
-            self.full = alarm.action == 1;
+        if let Some(alarm) = &r.alarm {
+            if alarm.action == 1 {
+                self.full.insert(alarm.member_id);
+            } else {
+                self.full.remove(&alarm.member_id);
+            }
         }
         true
     }
@@ -155,7 +210,7 @@ impl Model {
 
     fn txn(&mut self, txn: &pb::TxnRequest, next: i64, changes: &mut Vec<Change>) -> bool {
         let puts = |ops: &[pb::RequestOp]| ops.iter().any(|op| matches!(op.request, Some(Op::RequestPut(_))));
-        if self.full && (puts(&txn.success) || puts(&txn.failure)) {
+        if !self.full.is_empty() && (puts(&txn.success) || puts(&txn.failure)) {
             return false;
         }
         let holds = txn.compare.iter().all(|compare| self.holds(compare));
@@ -170,6 +225,9 @@ impl Model {
     }
 
     fn holds(&self, compare: &pb::Compare) -> bool {
+        if let Some(TargetUnion::Value(wanted)) = &compare.target_union {
+            return self.keys.get(&compare.key).is_some_and(|kv| kv.value == *wanted);
+        }
         let none = KeyValue::default();
         let kv = self.keys.get(&compare.key).unwrap_or(&none);
         let (found, wanted) = match &compare.target_union {

@@ -1,16 +1,21 @@
-//! Lives of a member one after the other, each ended by a fault, each begun with a look at what is left.
+//! Lives of a lone member one after the other, each ended by a fault, each begun with a look at what is left.
 
-use std::fmt;
-use std::path::Path;
+use disk::MemDisk;
 
-use disk::{Disk, MemDisk};
-
-use crate::boot::{self, DB, WAL_DIR};
+use crate::boot::{self, Identity};
 use crate::chance::Chance;
+use crate::failure::{Broken, Failure};
+use crate::faults;
 use crate::ledger::Ledger;
-use crate::process::{Halt, Move, Process};
+use crate::process::{Around, Halt, Move, Process, Told};
+use crate::shadow::Shadow;
 use crate::watchers::Watchers;
 use crate::{Mutation, workload};
+
+/// The only member.
+const LONE: Identity = Identity { member: 1, founders: 1 };
+/// Longest lease that is granted, in seconds: nobody's clock ends one here.
+const TTL_MAX_S: u64 = 100;
 
 /// Steps after which a member that has nothing new to do must be idle.
 const SETTLE_STEPS_MAX: usize = 20_000;
@@ -50,26 +55,6 @@ pub struct Report {
     pub events: u64,
     /// Watchers told that what they want is compacted.
     pub compacted: u64,
-}
-
-/// A broken promise.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The run that shows it.
-    pub seed: u64,
-    /// What is wrong.
-    pub what: String,
-    /// One line per transition.
-    pub timeline: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let skipped = self.timeline.len().saturating_sub(150);
-        writeln!(f, "... {skipped} transitions before")?;
-        self.timeline.iter().skip(skipped).try_for_each(|line| writeln!(f, "{line}"))?;
-        write!(f, "{}\nreplay: BALSA_SEED={} cargo test -p balsa-sim", self.what, self.seed)
-    }
 }
 
 /// How a life ends.
@@ -114,20 +99,11 @@ impl Simulation {
     /// # Errors
     /// A broken promise, with its timeline.
     pub fn go(&self) -> Result<Report, Failure> {
-        match Run::new(self).and_then(|mut run| run.all_lives()) {
-            Ok(report) => Ok(report),
-            Err(Broken { what, timeline }) if self.traced => Err(Failure { seed: self.seed, what, timeline }),
-            // Once more, now with a timeline.
-            Err(_) => match (Simulation { traced: true, ..self.clone() }).go() {
-                Err(failure) => Err(failure),
-                Ok(_) => Err(Failure {
-                    seed: self.seed,
-                    what: "the run failed once and passed when repeated: it does not follow from its seed"
-                        .into(),
-                    timeline: Vec::new(),
-                }),
-            },
-        }
+        let how = "BALSA_SEED={} cargo test -p balsa-sim --test lone";
+        Failure::traced(self.seed, how, |traced| {
+            let plan = Simulation { traced, ..self.clone() };
+            Run::new(&plan).and_then(|mut run| run.all_lives())
+        })
     }
 
     /// Makes a short run, and again with the power cut at its first change of the disk, its second, and so on.
@@ -159,11 +135,6 @@ impl std::ops::AddAssign for Report {
     }
 }
 
-struct Broken {
-    what: String,
-    timeline: Vec<String>,
-}
-
 /// A run under way.
 struct Run<'a> {
     plan: &'a Simulation,
@@ -171,6 +142,7 @@ struct Run<'a> {
     disk: MemDisk,
     ledger: Ledger,
     watchers: Watchers,
+    shadow: Shadow,
     report: Report,
     requests: u64,
     timeline: Vec<String>,
@@ -185,6 +157,7 @@ impl Run<'_> {
             disk: MemDisk::new(plan.seed),
             ledger,
             watchers: Watchers::new(),
+            shadow: Shadow::default(),
             report: Report::default(),
             requests: 0,
             timeline: Vec::new(),
@@ -299,22 +272,17 @@ impl Run<'_> {
         let wrong = |this: &Self, why: String| {
             if this.disk.is_dead() { Halt::Died(why) } else { Halt::Wrong(format!("does not start: {why}")) }
         };
-        let booted = boot::boot(&self.disk, self.plan.mutation).map_err(|refused| wrong(self, refused.0))?;
-        self.note(|| {
-            let (restored, store) = (&booted.restored, &booted.store);
-            let last = restored.entries.last().map(|entry| entry.index);
-            format!(
-                "found snapshot {}, log to {last:?}, {:?}, store at {} revision {}",
-                restored.snapshot_index,
-                restored.hard_state,
-                store.consistent_index(),
-                store.revision()
-            )
-        });
-        self.ledger.check_start(&booted.restored, &booted.store).map_err(Halt::Wrong)?;
-        let seed = self.chance.next() >> 24;
-        let mut process = Process::new(&self.disk, booted, seed, self.plan.mutation).map_err(Halt::Wrong)?;
-        process.resume(&self.watchers).map_err(Halt::Wrong)?;
+        let booted =
+            boot::boot(&self.disk, LONE, self.plan.mutation).map_err(|refused| wrong(self, refused.0))?;
+        self.note(|| booted.to_string());
+        self.ledger.check_lone_start(&booted.restored, &booted.store).map_err(Halt::Wrong)?;
+        self.shadow.check_start(&booted.restored).map_err(Halt::Wrong)?;
+        self.shadow.begin(&booted.restored);
+        let (seed, mutation) = (self.chance.next() >> 24, self.plan.mutation);
+        let mut process = Process::new(&self.disk, LONE, booted, seed, mutation).map_err(Halt::Wrong)?;
+        self.watchers.lost(LONE.member);
+        let revision = process.store.revision();
+        self.watchers.resume(LONE.member, &mut process.hub, revision).map_err(Halt::Wrong)?;
         Ok(process)
     }
 
@@ -330,7 +298,7 @@ impl Run<'_> {
         let possible: Vec<(Move, u64)> = Move::ALL
             .into_iter()
             .zip(weights)
-            .filter(|(step, _)| process.can(*step))
+            .filter(|(step, _)| process.can(*step, &self.watchers, 0))
             .map(|(step, weight)| (step, if step == Move::Tick { 1 } else { *weight }))
             .collect();
         let mut at = self.chance.below(possible.iter().map(|(_, weight)| weight).sum());
@@ -344,16 +312,30 @@ impl Run<'_> {
     }
 
     fn do_step(&mut self, process: &mut Process, step: Move) -> Result<(), Halt> {
-        let done = process.step(step, &mut self.chance, &mut self.ledger, &mut self.watchers)?;
+        let done = process.step(
+            step,
+            &mut Around {
+                chance: &mut self.chance,
+                ledger: &mut self.ledger,
+                watchers: &mut self.watchers,
+                shadow: &mut self.shadow,
+            },
+        )?;
         self.note(|| done);
+        for told in process.told.drain(..) {
+            if let Told::Entry { index, .. } = told {
+                self.ledger.answered(index);
+            }
+        }
         Ok(())
     }
 
     fn propose(&mut self, process: &mut Process) {
         self.requests += 1;
-        let data = workload::request(&mut self.chance, self.requests, self.ledger.newest().revision);
+        let data =
+            workload::request(&mut self.chance, self.requests, self.ledger.newest().revision, TTL_MAX_S);
         let id = self.requests;
-        self.note(|| format!("client proposes {id}: {}", shown(&data)));
+        self.note(|| format!("client proposes {id}: {}", workload::shown(&data)));
         process.propose(id, data);
     }
 
@@ -366,10 +348,10 @@ impl Run<'_> {
         let slow = [Move::Compact, Move::CatchUp, Move::Deliver, Move::Node];
         for round in 0.. {
             let possible: Vec<Move> =
-                quick.into_iter().chain(slow).filter(|step| process.can(*step)).collect();
+                quick.into_iter().chain(slow).filter(|step| process.can(*step, &self.watchers, 0)).collect();
             let step = *self.chance.pick(&possible);
             self.do_step(process, step)?;
-            if process.is_idle() && self.ledger.acknowledged > before {
+            if process.is_idle(&self.watchers, 0) && self.ledger.acknowledged > before {
                 break;
             }
             if round > SETTLE_STEPS_MAX {
@@ -389,27 +371,14 @@ impl Run<'_> {
 
     /// Sets up what is to go wrong later in this life.
     fn arm(&mut self, fault: Option<Fault>) -> Result<(), String> {
-        match fault {
-            Some(Fault::FailedSync) => {
-                let names = self.disk.list(Path::new(WAL_DIR)).map_err(|error| error.to_string())?;
-                let newest = names.iter().rfind(|name| name.ends_with(".wal"));
-                let log = newest.map(|name| Path::new(WAL_DIR).join(name));
-                let path = log.filter(|_| self.chance.once_in(2)).unwrap_or_else(|| DB.into());
-                self.note(|| format!("the next sync of {} will fail", path.display()));
-                self.disk.fail_next_sync(&path).map_err(|error| error.to_string())
-            }
-            Some(Fault::DiskFull) => {
-                // What is taken is found by asking how much a disk of known size has free.
-                const HUGE: u64 = 1 << 40;
-                self.disk.set_capacity(Some(HUGE));
-                let free = self.disk.free_bytes(Path::new("/")).map_err(|error| error.to_string())?;
-                let room = self.chance.below(20_000);
-                self.note(|| format!("the disk has {room} bytes left"));
-                self.disk.set_capacity(Some(HUGE - free + room));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        let said = match fault {
+            Some(Fault::FailedSync) => faults::fail_a_sync(&self.disk, &mut self.chance),
+            Some(Fault::DiskFull) => faults::fill(&self.disk, &mut self.chance),
+            _ => return Ok(()),
+        };
+        let said = said.map_err(|error| error.to_string())?;
+        self.note(|| said);
+        Ok(())
     }
 
     fn end_by(&mut self, fault: Option<Fault>, process: Process) -> Result<(), Halt> {
@@ -422,22 +391,6 @@ impl Run<'_> {
         }
         self.report.other_ends += 1;
         self.note(|| format!("--- ends: {fault:?}"));
-        if fault == Some(Fault::Stopped) { process.stop() } else { Ok(()) }
-    }
-}
-
-fn shown(data: &bytes::Bytes) -> String {
-    use prost::Message;
-    let Ok(r) = proto::etcdserverpb::InternalRaftRequest::decode(data.clone()) else { return "?".into() };
-    let cut = |text: String| text.chars().take(160).collect();
-    match (&r.put, &r.delete_range, &r.txn, &r.compaction, &r.alarm) {
-        (Some(put), ..) => {
-            format!("put {:?} of {} bytes, lease {}", put.key, put.value.len(), put.lease)
-        }
-        (_, Some(delete), ..) => cut(format!("delete {:?} {:?}", delete.key, delete.range_end)),
-        (_, _, Some(txn), ..) => cut(format!("txn {:?} {:?}", txn.compare, txn.success)),
-        (_, _, _, Some(compaction), _) => format!("compact {}", compaction.revision),
-        (.., Some(alarm)) => format!("alarm action {}", alarm.action),
-        _ => cut(format!("{:?} {:?}", r.lease_grant, r.lease_revoke)),
+        if fault == Some(Fault::Stopped) { process.stop(&mut self.shadow) } else { Ok(()) }
     }
 }

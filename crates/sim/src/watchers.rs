@@ -9,15 +9,14 @@ use proto::mvccpb::KeyValue;
 use crate::ledger::Ledger;
 use crate::model::Change;
 
-/// The stream of all watchers here.
-pub(crate) const STREAM: StreamId = StreamId(1);
-
-/// One client's watcher.
+/// One client's watcher, which has a stream for itself.
 struct Watcher {
     key: Bytes,
     end: Bytes,
     /// The revision it resumes from.
     next: i64,
+    /// The member it is connected to.
+    home: Option<u64>,
 }
 
 /// All of them; they outlive the member.
@@ -35,18 +34,40 @@ impl Watchers {
             key: Bytes::from_static(key),
             end: Bytes::from_static(end),
             next: 1,
+            home: None,
         };
         let all = vec![watcher(&[0], &[0]), watcher(b"b", b"e"), watcher(b"c", b"")];
         Watchers { all, events: 0, compacted: 0 }
     }
 
-    /// The member has started: watch again from where each had got to.
-    pub fn resume(&self, hub: &mut WatchHub, revision: i64) -> Result<(), String> {
-        (0..self.all.len()).try_for_each(|at| self.add(at, hub, revision))
+    /// The streams, one for each watcher.
+    pub fn streams(&self) -> impl Iterator<Item = StreamId> + use<> {
+        (1..=self.all.len() as u64).map(StreamId)
     }
 
-    fn add(&self, at: usize, hub: &mut WatchHub, revision: i64) -> Result<(), String> {
-        let watcher = &self.all[at];
+    /// Connects the watchers that are connected to nobody.
+    pub fn resume(&mut self, member: u64, hub: &mut WatchHub, revision: i64) -> Result<(), String> {
+        let lost: Vec<usize> = (0..self.all.len()).filter(|at| self.all[*at].home.is_none()).collect();
+        lost.into_iter().try_for_each(|at| self.add(at, member, hub, revision))
+    }
+
+    /// A member has gone.
+    pub fn lost(&mut self, member: u64) {
+        self.all.iter_mut().filter(|watcher| watcher.home == Some(member)).for_each(|w| w.home = None);
+    }
+
+    /// A watcher turns away from its member; whatever is on its way is lost.
+    pub fn leave(&mut self, stream: StreamId, member: u64, hub: &mut WatchHub) {
+        let watcher = &mut self.all[stream.0 as usize - 1];
+        if watcher.home == Some(member) {
+            watcher.home = None;
+            hub.drop_stream(stream);
+        }
+    }
+
+    fn add(&mut self, at: usize, member: u64, hub: &mut WatchHub, revision: i64) -> Result<(), String> {
+        let watcher = &mut self.all[at];
+        watcher.home = Some(member);
         let spec = WatchSpec {
             id: at as i64 + 1,
             key: watcher.key.clone(),
@@ -54,18 +75,25 @@ impl Watchers {
             start_revision: watcher.next,
             ..WatchSpec::default()
         };
-        hub.add(STREAM, spec, revision).map(drop).map_err(|refusal| format!("no watcher: {refusal:?}"))
+        hub.add(StreamId(at as u64 + 1), spec, revision)
+            .map(drop)
+            .map_err(|refusal| format!("no watcher: {refusal:?}"))
     }
 
     /// Takes a response in and compares it with what the ledger says.
     pub fn receive(
         &mut self,
         output: WatchOutput,
+        member: u64,
         hub: &mut WatchHub,
+        revision: i64,
         ledger: &Ledger,
     ) -> Result<(), String> {
         let at = output.watch_id as usize - 1;
         let watcher = &mut self.all[at];
+        if watcher.home != Some(member) {
+            return Err(format!("watcher {at} hears from member {member}, to which it is not connected"));
+        }
         match output.kind {
             Kind::Created => Ok(()),
             Kind::Events { events, .. } => {
@@ -92,7 +120,8 @@ impl Watchers {
                 }
                 watcher.next = compact_revision;
                 self.compacted += 1;
-                self.add(at, hub, ledger.newest().revision)
+                hub.drop_stream(StreamId(at as u64 + 1));
+                self.add(at, member, hub, revision)
             }
             other => Err(format!("watcher {at} got {other:?}")),
         }

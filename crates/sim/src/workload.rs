@@ -12,8 +12,9 @@ use crate::chance::Chance;
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const LEASES: i64 = 4;
 
-/// The next request, encoded as the server proposes it. `revision` is near what the store has reached.
-pub(crate) fn request(chance: &mut Chance, id: u64, revision: i64) -> Bytes {
+/// The next request, encoded as the server proposes it. `revision` is near what the store has reached; leases are granted
+/// for less than `ttl_max` seconds.
+pub(crate) fn request(chance: &mut Chance, id: u64, revision: i64, ttl_max: u64) -> Bytes {
     let header = Some(pb::RequestHeader { id, ..Default::default() });
     let mut r = pb::InternalRaftRequest { header, ..Default::default() };
     match chance.below(40) {
@@ -21,7 +22,7 @@ pub(crate) fn request(chance: &mut Chance, id: u64, revision: i64) -> Bytes {
         16..=20 => r.delete_range = Some(delete(chance)),
         21..=27 => r.txn = Some(txn(chance, id)),
         28..=31 => {
-            let (id, ttl) = (lease(chance), chance.below(100) as i64);
+            let (id, ttl) = (lease(chance), chance.below(ttl_max) as i64);
             r.lease_grant = Some(pb::LeaseGrantRequest { id, ttl });
         }
         32..=33 => r.lease_revoke = Some(pb::LeaseRevokeRequest { id: lease(chance) }),
@@ -36,6 +37,14 @@ pub(crate) fn request(chance: &mut Chance, id: u64, revision: i64) -> Bytes {
             r.alarm = Some(pb::AlarmRequest { action, member_id: MEMBER, alarm: 1 });
         }
     }
+    r.encode_to_vec().into()
+}
+
+/// A request of one kind.
+pub(crate) fn encoded(id: u64, fill: impl FnOnce(&mut pb::InternalRaftRequest)) -> Bytes {
+    let header = Some(pb::RequestHeader { id, ..Default::default() });
+    let mut r = pb::InternalRaftRequest { header, ..Default::default() };
+    fill(&mut r);
     r.encode_to_vec().into()
 }
 
@@ -102,9 +111,22 @@ fn put_of(key: &'static str, id: u64) -> pb::PutRequest {
 
 /// A request that changes nothing, to see whether the member answers.
 pub(crate) fn harmless(id: u64) -> Bytes {
-    let header = Some(pb::RequestHeader { id, ..Default::default() });
     let delete = pb::DeleteRangeRequest { key: "none".into(), ..Default::default() };
-    pb::InternalRaftRequest { header, delete_range: Some(delete), ..Default::default() }
-        .encode_to_vec()
-        .into()
+    encoded(id, |r| r.delete_range = Some(delete))
+}
+
+/// A request in a few words.
+pub(crate) fn shown(data: &bytes::Bytes) -> String {
+    let Ok(r) = pb::InternalRaftRequest::decode(data.clone()) else { return "?".into() };
+    let cut = |text: String| text.chars().take(160).collect();
+    match (&r.put, &r.delete_range, &r.txn, &r.compaction, &r.alarm) {
+        (Some(put), ..) => {
+            format!("put {:?} of {} bytes, lease {}", put.key, put.value.len(), put.lease)
+        }
+        (_, Some(delete), ..) => cut(format!("delete {:?} {:?}", delete.key, delete.range_end)),
+        (_, _, Some(txn), ..) => cut(format!("txn {:?} {:?}", txn.compare, txn.success)),
+        (_, _, _, Some(compaction), _) => format!("compact {}", compaction.revision),
+        (.., Some(alarm)) => format!("alarm action {}", alarm.action),
+        _ => cut(format!("{:?} {:?}", r.lease_grant, r.lease_revoke)),
+    }
 }

@@ -1,4 +1,4 @@
-//! Fixed seeds, fresh seeds, every crash point of short runs; BALSA_SEED replays one run.
+//! A lone member: fixed seeds, fresh seeds, every crash point of short runs; BALSA_SEED replays one run.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
