@@ -12,7 +12,7 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn std::error:
     succeed(cargo().args(["run", "--release", "--quiet", "--package", "balsa-bench", "--"]).args(args))
 }
 
-fn succeed(command: &mut Command) -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn succeed(command: &mut Command) -> Result<(), Box<dyn std::error::Error>> {
     let status = command.status()?;
     if status.success() { Ok(()) } else { Err(format!("{status}").into()) }
 }

@@ -3,6 +3,7 @@ mod bench;
 mod cluster;
 #[cfg(feature = "generate")]
 mod generate;
+mod sim;
 mod tidy;
 
 fn main() -> std::process::ExitCode {
@@ -12,8 +13,10 @@ fn main() -> std::process::ExitCode {
         "generate" => generate::run(),
         "bench" => bench::run(std::env::args().skip(2)),
         "cluster" => cluster::run(std::env::args().skip(2)),
+        "sim" => sim::run(std::env::args().skip(2), &["--seed"]),
+        "soak" => sim::run(std::env::args().skip(2), &["--minutes"]),
         "tidy" => tidy::run(),
-        _ => Err("tasks: bench, cluster, tidy, generate (as `cargo generate`)".into()),
+        _ => Err("tasks: bench, cluster, sim, soak, tidy, generate (as `cargo generate`)".into()),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
