@@ -337,10 +337,17 @@ impl Unary {
 }
 
 impl Source {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Status>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Next {
         match self {
             Source::Channel(source) => source.poll_recv(cx),
             Source::Polled(source) => source(cx),
+        }
+    }
+
+    /// Nothing more is wanted.
+    fn close(&mut self) {
+        if let Source::Channel(source) = self {
+            source.close();
         }
     }
 }
@@ -372,9 +379,7 @@ impl Stream {
                     self.current = Some(Unary::new(message, false));
                 }
                 Poll::Ready(Some(Err(status))) => {
-                    if let Source::Channel(source) = &mut self.source {
-                        source.close();
-                    }
+                    self.source.close();
                     self.trailers = Some(trailers_of(&status));
                 }
                 Poll::Ready(None) => self.trailers = Some(trailers_ok()),

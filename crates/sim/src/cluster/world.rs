@@ -243,7 +243,7 @@ impl World {
         let has = |id: &&MemberId| self.members.get(&id.0).is_some_and(|m| m.shadow.holds(index, term));
         let count = voters.iter().filter(has).count();
         // A conf change in the same step may have grown the membership after the count.
-        if count + 1 <= voters.len() / 2 {
+        if count < voters.len() / 2 {
             return Err(format!("leader {leader} commits entry {index}, which {count} of {voters:?} have"));
         }
         Ok(())
