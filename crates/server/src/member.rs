@@ -421,7 +421,7 @@ impl Member {
         if !crate::http::alone::is_alone() {
             return self.push(proposal);
         }
-        self.helm.in_line(proposal).or_else(|proposal| self.push(proposal))
+        self.helm.in_line(proposal).map_or(Ok(()), |proposal| self.push(proposal))
     }
 
     /// Hands an input to the raft thread.

@@ -2,7 +2,6 @@
 mod harness;
 use etcd_client::{Client, ConnectOptions};
 use harness::server::{Server, eventually};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 

@@ -104,11 +104,11 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(head: &Head) -> Result<Wanted, Answered> {
+    fn of(head: &Head) -> Result<Wanted, Box<Answered>> {
         let timeout = frame::check_headers(&head.method, &head.fields)
-            .map_err(|(http, status)| Answered::NoCall(http, status))?;
+            .map_err(|(http, status)| Box::new(Answered::NoCall(http, status)))?;
         let path = path_of(head);
-        let handler = route(path).ok_or_else(|| Answered::Status(unknown(path)))?;
+        let handler = route(path).ok_or_else(|| Box::new(Answered::Status(unknown(path))))?;
         let method = crate::stats::method(path);
         let terms = intercept::Terms::of(path, &head.fields, method);
         Ok(Wanted { handler, method, timeout, terms })
@@ -124,7 +124,7 @@ pub fn serve(member: &Arc<Member>, head: Arc<Head>, inbox: Inbox, remote: Remote
     let noted = head.note.get().cloned().and_then(|note| note.downcast::<Wanted>().ok());
     let wanted = match noted.map_or_else(|| Wanted::of(&head).map(Arc::new), Ok) {
         Ok(wanted) => wanted,
-        Err(answered) => return Box::pin(ready(answered)),
+        Err(answered) => return Box::pin(ready(*answered)),
     };
     // Whoever was quicker has noted the same.
     let _ = head.note.set(wanted.clone());

@@ -176,9 +176,9 @@ pub fn run(helm: &Helm, mut raft: Raft, jobs: Receiver<Job>) {
 impl Helm {
     /// Carries out all that `input` leads to on this thread, if the raft thread has nothing to do and the member is
     /// alone; gives it back otherwise. Blocks for a sync.
-    pub fn in_line(&self, input: Input) -> Result<(), Input> {
-        let Some(mut held) = self.0.try_lock() else { return Err(input) };
-        let Some(raft) = held.as_mut() else { return Err(input) };
+    pub fn in_line(&self, input: Input) -> Option<Input> {
+        let Some(mut held) = self.0.try_lock() else { return Some(input) };
+        let Some(raft) = held.as_mut() else { return Some(input) };
         let mut reports = std::mem::take(&mut raft.reports);
         let is_free = raft.under_way.is_none() && raft.jobs.take_asleep(&mut reports);
         for report in reports.drain(..) {
@@ -186,14 +186,14 @@ impl Helm {
         }
         raft.reports = reports;
         if !is_free || !raft.needs_no_report() {
-            return Err(input);
+            return Some(input);
         }
         raft.node.step(input);
         raft.dispatch_all();
         if !raft.needs_no_report() {
             let _ = raft.jobs.push(Job::Wake);
         }
-        Ok(())
+        None
     }
 }
 
