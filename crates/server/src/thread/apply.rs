@@ -387,7 +387,8 @@ impl Apply {
         }
         if outcome.is_leader_start {
             self.applied.leader_started(entry.term.0);
-            if self.state.leads == Some(entry.term) {
+            // Consensus also puts an empty entry in the place of a conf change that came too early.
+            if self.state.leads == Some(entry.term) && !self.leases.is_primary() {
                 self.leases.promote(&self.store.reader());
             }
         }

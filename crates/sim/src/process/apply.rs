@@ -70,7 +70,9 @@ impl Process {
                 self.clock.observe(now_ms, change);
             }
             let follows = self.mutation == Some(Mutation::LeaseExpiredByFollower);
-            if outcome.is_leader_start && (self.leads == Some(entry.term) || follows) {
+            // Consensus also puts an empty entry in the place of a conf change that came too early.
+            let begins = self.leads == Some(entry.term) && !self.clock.is_primary();
+            if outcome.is_leader_start && (begins || follows) {
                 let leases = self.store.reader().leases();
                 let leases = leases.into_iter().map(|lease| (lease.id, lease.ttl, lease.remaining_ttl));
                 self.clock.promote(now_ms, LEASE_EXTEND_MS, leases);
