@@ -189,12 +189,26 @@ impl Waiters {
 
     /// Ends waits that have lasted longer than `longest`; never returns.
     pub async fn sweep(self: Arc<Waiters>, longest: Duration) {
+        // Nobody has waited for longer than since then: the ring is looked through when that may be too long.
+        let mut oldest = Instant::now();
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
-            if self.in_flight() > 0 {
-                let now = Instant::now();
-                self.end(|waiter| now.duration_since(waiter.since) >= longest, || Answer::TimedOut);
+            let now = Instant::now();
+            if self.in_flight() == 0 {
+                oldest = now;
             }
+            if now.duration_since(oldest) < longest {
+                continue;
+            }
+            oldest = now;
+            let is_over = |waiter: &Waiter| {
+                let is_over = now.duration_since(waiter.since) >= longest;
+                if !is_over {
+                    oldest = oldest.min(waiter.since);
+                }
+                is_over
+            };
+            self.end(is_over, || Answer::TimedOut);
         }
     }
 
@@ -204,7 +218,7 @@ impl Waiters {
         self.end(|_| true, || Answer::Stopped);
     }
 
-    fn end(&self, whose: impl Fn(&Waiter) -> bool, answer: impl Fn() -> Answer) {
+    fn end(&self, mut whose: impl FnMut(&Waiter) -> bool, answer: impl Fn() -> Answer) {
         for place in &self.ring {
             let ended = place.lock().take_if(|waiter| whose(waiter));
             if let Some(waiter) = ended {
