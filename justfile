@@ -33,6 +33,10 @@ bench *args:
 cluster *args:
     cargo xtask cluster {{args}}
 
+# instructions of the hot paths against the baseline (needs valgrind); with --bless they become the baseline
+instructions *args:
+    cargo xtask bench --instructions {{args}}
+
 generate:
     cargo generate
 

@@ -21,6 +21,14 @@ pub struct Shape {
     pub answer_bytes_min: usize,
     /// Each client keeps one stream for all its requests instead of a call for each.
     pub streaming: bool,
+    /// A failure whose text has this is a refusal, and no failure; empty: there are none.
+    pub refusal: &'static str,
+}
+
+impl Shape {
+    fn is_refusal(&self, what: &str) -> bool {
+        !self.refusal.is_empty() && what.contains(self.refusal)
+    }
 }
 
 /// What came of a load.
@@ -29,8 +37,10 @@ pub struct Done {
     pub elapsed: Duration,
     /// CPU of this process.
     pub own_cpu: Duration,
-    /// In nanoseconds.
+    /// Of what was not refused, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// Of what was refused.
+    pub refused: Histogram<u64>,
     pub failures: Failures,
 }
 
@@ -81,7 +91,7 @@ impl Loop {
     /// Runs `operations` requests to their end.
     pub fn run(&mut self, operations: u64, next: Next<'_>) -> Result<Done> {
         let (start, own_cpu) = (Instant::now(), own_cpu()?);
-        let (mut latency, mut failures) = (histogram()?, Failures::default());
+        let (mut latency, mut refused, mut failures) = (histogram()?, histogram()?, Failures::default());
         let (mut asked, mut ended) = (0, 0);
         let (mut events, mut request) = (Vec::new(), Vec::new());
         for client in 0..self.asking.len().min(operations as usize) {
@@ -96,10 +106,15 @@ impl Loop {
             for event in events.drain(..) {
                 let Some((client, result)) = self.outcome(event) else { continue };
                 let nanoseconds = self.asking[client as usize].since.elapsed().as_nanos();
-                latency.saturating_record(nanoseconds as u64);
-                if let Err(what) = result {
-                    failures.add(what);
+                match result {
+                    Err(what) if self.shape.is_refusal(&what) => &mut refused,
+                    Err(what) => {
+                        failures.add(what);
+                        &mut latency
+                    }
+                    Ok(()) => &mut latency,
                 }
+                .saturating_record(nanoseconds as u64);
                 ended += 1;
                 if asked < operations {
                     self.ask(client, asked, next, &mut request);
@@ -108,7 +123,7 @@ impl Loop {
             }
         }
         let own_cpu = self::own_cpu()? - own_cpu;
-        Ok(Done { operations, elapsed: start.elapsed(), own_cpu, latency, failures })
+        Ok(Done { operations, elapsed: start.elapsed(), own_cpu, latency, refused, failures })
     }
 
     fn ask(&mut self, client: u32, number: u64, next: Next<'_>, request: &mut Vec<u8>) {

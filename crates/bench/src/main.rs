@@ -1,23 +1,30 @@
 //! The measuring stand: runs Balsa and another etcd in turn under the same loads and compares what they cost.
 //!
-//! Lives here: servers as processes, a gRPC client cheap enough not to be the limit, loads, scenarios, tables. May
-//! touch: anything outside the rooms; of them only `proto`. Started by `cargo xtask bench`; docs/performance.md explains
-//! the figures.
+//! Lives here: servers as processes, a gRPC client cheap enough not to be the limit, loads, scenarios, tables, and the
+//! counting of instructions, for which it drives the rooms below the server itself. May touch: anything outside the
+//! rooms, and their doors. Started by `cargo xtask bench`; docs/performance.md explains the figures.
+mod about;
+mod counter;
+mod instructions;
 mod load;
 mod member;
 mod options;
 mod pace;
+mod plot;
+mod profile;
 mod reference;
 mod report;
 mod request;
 mod scenario;
+mod watching;
 mod wire;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use about::About;
 use load::Failures;
-use member::Member;
+use member::{Member, Program};
 use options::{Options, USAGE};
 use report::{Report, Sample, digits};
 use scenario::{SCENARIOS, STAGES, Scenario, Stand};
@@ -39,6 +46,12 @@ fn run(options: &Options) -> Result<()> {
         println!("{USAGE}");
         return Ok(());
     }
+    if let Some(room) = &options.room {
+        return instructions::run_room(room, options.times);
+    }
+    if options.instructions {
+        return instructions::run(options.balsa.clone(), options.bless);
+    }
     if options.list {
         for scenario in SCENARIOS {
             println!("{:14} {}", scenario.name, scenario.about);
@@ -46,24 +59,52 @@ fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
 
-    let binaries = binaries(options)?;
-    let mut servers = Vec::new();
-    for (nth, binary) in binaries.iter().enumerate() {
-        let name = if nth == 0 { "Balsa" } else { "other" };
-        servers.push(format!("{name} {}", reference::version(binary)?));
+    if let Some(scenario) = &options.profile {
+        return profile(options, scenario);
     }
-    let mut report = Report { servers, samples: Vec::new() };
+    if let Some(file) = &options.from {
+        return show(options, &Report::read(&serde_json::from_slice(&std::fs::read(file)?)?)?);
+    }
+
+    let binaries = binaries(options)?;
+    let mut report = Report { about: About::now(&options.dir), ..Report::default() };
+    for (nth, binary) in binaries.iter().enumerate() {
+        let name = if nth == 0 { "Balsa" } else { &options.name };
+        report.servers.push(format!("{name} {}", reference::version(binary)?));
+    }
     let mut failures = Failures::default();
     let measured = measure(options, &binaries, &mut report, &mut failures);
-    print!("{}", if options.markdown { report.markdown() } else { report.table() });
-    if let Some(file) = &options.json {
-        std::fs::write(file, format!("{:#}\n", report.json()))?;
-    }
+    show(options, &report)?;
     measured?;
     match failures.first {
         None => Ok(()),
         Some(first) => Err(format!("{} calls failed; the first: {first}", failures.count).into()),
     }
+}
+
+/// Prints a report, and writes what of it is to be written.
+fn show(options: &Options, report: &Report) -> Result<()> {
+    println!("{}\n", report.about);
+    print!("{}", if options.markdown { report.markdown() } else { report.table() });
+    if let Some(file) = &options.json {
+        std::fs::write(file, format!("{:#}\n", report.json()))?;
+    }
+    options.plots.as_deref().map_or(Ok(()), |dir| plot::write(report, dir))
+}
+
+/// Runs one scenario on our server and says where its CPU went.
+fn profile(options: &Options, name: &str) -> Result<()> {
+    let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).ok_or("no such scenario")?;
+    let binary = options.balsa.clone().map_or_else(reference::balsa, Ok)?;
+    let dir = tempfile::Builder::new().prefix("balsa-bench-").tempdir_in(&options.dir)?;
+    let mut stand = Stand::new(options, Member::start(Program { binary, ..Program::default() }, dir.path())?);
+    let recording = profile::Recording::start(stand.member.pid())?;
+    let figures = (scenario.run)(&mut stand)?;
+    let profile = recording.stop()?;
+    let cpu = figures.iter().find(|figure| figure.name == scenario::CPU_MICROS).ok_or("it has no cost")?;
+    println!("{}\n\n{}, {} µs:\n", About::now(&options.dir), cpu.name, digits(cpu.value));
+    println!("{}", profile.markdown(cpu.value));
+    stand.member.stop()
 }
 
 /// Ours, then the other.
@@ -88,7 +129,7 @@ fn measure(
         if chosen.is_empty() {
             continue;
         }
-        for round in 0..options.rounds {
+        for round in 0..stage.rounds(options.rounds) {
             for (server, binary) in binaries.iter().enumerate() {
                 let samples = visit(options, binary, &chosen, failures, |scenario, figures| {
                     if let Some(figure) = figures.first() {
@@ -114,7 +155,8 @@ fn visit(
     mut done: impl FnMut(&'static str, Vec<report::Figure>),
 ) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("balsa-bench-").tempdir_in(&options.dir)?;
-    let mut stand = Stand::new(options, Member::start(binary, dir.path())?);
+    let program = Program { binary: binary.to_owned(), ..Program::default() };
+    let mut stand = Stand::new(options, Member::start(program, dir.path())?);
     for scenario in scenarios {
         let figures = (scenario.run)(&mut stand).map_err(|e| format!("{}: {e}", scenario.name))?;
         done(scenario.name, figures);

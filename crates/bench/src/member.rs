@@ -1,4 +1,5 @@
 //! A server process under measurement: started on fresh loopback ports, stopped by SIGTERM, its costs read from the kernel.
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,9 +16,19 @@ use crate::Result;
 const START_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(60);
 
+/// A server to start, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub binary: PathBuf,
+    /// A program that runs it, with its arguments; empty: none.
+    pub under: Vec<OsString>,
+    /// Flags beside those every server gets.
+    pub flags: &'static [&'static str],
+}
+
 /// Killed when dropped.
 pub struct Member {
-    binary: PathBuf,
+    program: Program,
     /// Holds `data` and `log`.
     dir: PathBuf,
     pub port: u16,
@@ -40,19 +51,19 @@ impl std::ops::Sub for Cost {
 }
 
 impl Member {
-    /// Starts `binary` with its data below `dir` and waits until it is healthy.
-    pub fn start(binary: &Path, dir: &Path) -> Result<Member> {
+    /// Starts `program` with its data below `dir` and waits until it is healthy.
+    pub fn start(program: Program, dir: &Path) -> Result<Member> {
         std::fs::create_dir_all(dir)?;
         let (port, peer_port) = (free_port()?, free_port()?);
-        let child = spawn(binary, dir, port, peer_port)?;
-        let mut member = Member { binary: binary.to_owned(), dir: dir.to_owned(), port, peer_port, child };
+        let child = spawn(&program, dir, port, peer_port)?;
+        let mut member = Member { program, dir: dir.to_owned(), port, peer_port, child };
         member.wait_healthy()?;
         Ok(member)
     }
 
     /// Starts again, once stopped, on the same data and ports. Does not wait.
     pub fn start_again(&mut self) -> Result<()> {
-        self.child = spawn(&self.binary, &self.dir, self.port, self.peer_port)?;
+        self.child = spawn(&self.program, &self.dir, self.port, self.peer_port)?;
         Ok(())
     }
 
@@ -60,10 +71,14 @@ impl Member {
         let start = Instant::now();
         while !health(self.port).is_some_and(|body| body.contains("\"health\":\"true\"")) {
             if let Some(status) = self.child.try_wait()? {
-                return Err(format!("{} ended with {status}\n{}", self.binary.display(), self.log()).into());
+                return Err(
+                    format!("{} ended with {status}\n{}", self.program.binary.display(), self.log()).into()
+                );
             }
             if start.elapsed() > START_MAX {
-                return Err(format!("{} is not healthy\n{}", self.binary.display(), self.log()).into());
+                return Err(
+                    format!("{} is not healthy\n{}", self.program.binary.display(), self.log()).into()
+                );
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -83,14 +98,14 @@ impl Member {
         let start = Instant::now();
         while self.child.try_wait()?.is_none() {
             if start.elapsed() > STOP_MAX {
-                return Err(format!("{} does not stop\n{}", self.binary.display(), self.log()).into());
+                return Err(format!("{} does not stop\n{}", self.program.binary.display(), self.log()).into());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
     }
 
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
 
@@ -125,28 +140,33 @@ impl Drop for Member {
     }
 }
 
-fn spawn(binary: &Path, dir: &Path, port: u16, peer_port: u16) -> Result<Child> {
+fn spawn(program: &Program, dir: &Path, port: u16, peer_port: u16) -> Result<Child> {
+    let binary = program.binary.as_os_str();
+    let line: Vec<&OsStr> = program.under.iter().map(OsString::as_os_str).chain([binary]).collect();
     let log = File::options().create(true).append(true).open(dir.join("log"))?;
     let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer_port}"));
-    let child = Command::new(binary)
+    let child = Command::new(line[0])
+        .args(&line[1..])
         .arg("--data-dir")
         .arg(dir.join("data"))
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
         .args(["--quota-backend-bytes", "8589934592"])
+        .args(program.flags)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
         .spawn();
-    child.map_err(|e| format!("start {}: {e}", binary.display()).into())
+    child.map_err(|e| format!("start {}: {e}", line[0].display()).into())
 }
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-fn health(port: u16) -> Option<String> {
+/// The answer to /health, if there is one.
+pub fn health(port: u16) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(stream, "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").ok()?;

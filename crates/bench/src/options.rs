@@ -10,14 +10,20 @@ cargo xtask bench [options] [scenario …]     all scenarios unless some are nam
   --list           the scenarios and what they do
   --balsa PATH     our server; otherwise the release build
   --other PATH     the etcd to compare with; otherwise ETCD_GO, otherwise Go etcd 3.5.1 from PyPI
+  --name NAME      what the other is called in tables and plots (other)
   --alone          measure our server alone
-  --rounds N       how often each server runs, in turn (3)
+  --rounds N       how often each server runs, in turn (2); half as often where that takes long
   --short          a tenth of the operations, one round
-  --big            with list-big: 1 GB of data
-  --keys N         keys of fill and what builds on it (1000000)
+  --keys N         keys of fill and stalls and what builds on them (1000000)
   --dir DIR        where the data directories go (the system's temporary directory): a real disk
   --json FILE      write every figure of every round
-  --markdown       print the table as Markdown";
+  --markdown       print the table as Markdown
+  --plots DIR      write plots of it
+  --from FILE      measure nothing: show what --json has written
+
+  --profile NAME   instead: run one scenario on our server and say where its CPU goes (by perf)
+  --instructions   instead: count the instructions of the hot paths and compare them with the baseline
+  --bless          write the baseline anew";
 
 #[derive(Debug)]
 pub struct Options {
@@ -26,14 +32,22 @@ pub struct Options {
     pub help: bool,
     pub balsa: Option<PathBuf>,
     pub other: Option<PathBuf>,
+    pub name: String,
     pub alone: bool,
     pub rounds: usize,
     pub short: bool,
-    pub big: bool,
     pub keys: u64,
     pub dir: PathBuf,
     pub json: Option<PathBuf>,
     pub markdown: bool,
+    pub plots: Option<PathBuf>,
+    pub from: Option<PathBuf>,
+    pub profile: Option<String>,
+    pub instructions: bool,
+    pub bless: bool,
+    /// A path within rooms, for callgrind: with how often.
+    pub room: Option<String>,
+    pub times: u64,
 }
 
 impl Options {
@@ -44,14 +58,21 @@ impl Options {
             help: false,
             balsa: None,
             other: None,
+            name: "other".into(),
             alone: false,
             rounds: 0,
             short: false,
-            big: false,
             keys: 0,
             dir: std::env::temp_dir(),
             json: None,
             markdown: false,
+            plots: None,
+            from: None,
+            profile: None,
+            instructions: false,
+            bless: false,
+            room: None,
+            times: 0,
         };
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
@@ -61,10 +82,17 @@ impl Options {
                 "--help" | "-h" => options.help = true,
                 "--balsa" => options.balsa = Some(operand()?.into()),
                 "--other" => options.other = Some(operand()?.into()),
+                "--name" => options.name = operand()?,
                 "--alone" => options.alone = true,
                 "--rounds" => options.rounds = operand()?.parse()?,
                 "--short" => options.short = true,
-                "--big" => options.big = true,
+                "--plots" => options.plots = Some(operand()?.into()),
+                "--from" => options.from = Some(operand()?.into()),
+                "--profile" => options.profile = Some(operand()?),
+                "--instructions" => options.instructions = true,
+                "--bless" => options.bless = true,
+                "--room" => options.room = Some(operand()?),
+                "--times" => options.times = operand()?.parse()?,
                 "--keys" => options.keys = operand()?.parse()?,
                 "--dir" => options.dir = operand()?.into(),
                 "--json" => options.json = Some(operand()?.into()),
@@ -74,7 +102,7 @@ impl Options {
             }
         }
         if options.rounds == 0 {
-            options.rounds = if options.short { 1 } else { 3 };
+            options.rounds = if options.short { 1 } else { 2 };
         }
         if options.keys == 0 {
             options.keys = options.scaled(1_000_000);
@@ -89,7 +117,7 @@ impl Options {
 
     pub fn chosen(&self, name: &str) -> bool {
         let by_name = self.scenarios.iter().any(|chosen| chosen == name);
-        by_name || (self.scenarios.is_empty() && (self.big || name != "list-big"))
+        by_name || self.scenarios.is_empty()
     }
 }
 

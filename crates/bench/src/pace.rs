@@ -64,7 +64,14 @@ impl Pace {
             }
         }
         let own_cpu = own_cpu()? - own_before;
-        Ok(Done { operations: ended, elapsed: start.elapsed(), own_cpu, latency, failures })
+        Ok(Done {
+            operations: ended,
+            elapsed: start.elapsed(),
+            own_cpu,
+            latency,
+            refused: histogram()?,
+            failures,
+        })
     }
 }
 

@@ -1,6 +1,11 @@
 //! Figures, and the tables they end in.
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
+use crate::Result;
+use crate::about::About;
+
 /// Which way a figure should go.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Better {
@@ -38,7 +43,9 @@ pub struct Sample {
     pub figures: Vec<Figure>,
 }
 
+#[derive(Debug, Default)]
 pub struct Report {
+    pub about: About,
     /// Ours first.
     pub servers: Vec<String>,
     pub samples: Vec<Sample>,
@@ -69,7 +76,7 @@ impl Report {
         rows
     }
 
-    fn median(&self, scenario: &str, server: usize, figure: &str) -> Option<f64> {
+    pub fn median(&self, scenario: &str, server: usize, figure: &str) -> Option<f64> {
         let of_it = self.samples.iter().filter(|s| s.scenario == scenario && s.server == server);
         let figures = of_it.flat_map(|sample| &sample.figures).filter(|f| f.name == figure);
         median(figures.map(|figure| figure.value).collect())
@@ -107,18 +114,66 @@ impl Report {
         line(&self.head()) + &rule + &rows
     }
 
+    /// Which way a figure should go.
+    pub fn better(&self, scenario: &str, figure: &str) -> Option<Better> {
+        let of_it = self.samples.iter().filter(|s| s.scenario == scenario);
+        Some(of_it.flat_map(|sample| &sample.figures).find(|f| f.name == figure)?.better)
+    }
+
     /// Every figure of every round.
-    pub fn json(&self) -> serde_json::Value {
-        let samples = self.samples.iter().map(|sample| {
-            let figures = sample.figures.iter().map(|f| (f.name.to_owned(), f.value.into()));
-            serde_json::json!({
+    pub fn json(&self) -> Value {
+        let sample = |sample: &Sample| {
+            let figures =
+                sample.figures.iter().map(|f| (f.name.to_owned(), json!([f.value, f.better.word()])));
+            json!({
                 "scenario": sample.scenario,
-                "server": self.servers[sample.server],
+                "server": sample.server,
                 "round": sample.round,
                 "figures": figures.collect::<serde_json::Map<_, _>>(),
             })
-        });
-        samples.collect()
+        };
+        let samples: Vec<Value> = self.samples.iter().map(sample).collect();
+        json!({ "about": self.about.json(), "servers": self.servers, "samples": samples })
+    }
+
+    /// What `json` wrote. Names live as long as this program.
+    pub fn read(json: &Value) -> Result<Report> {
+        let list = |value: &Value| value.as_array().cloned().ok_or("not a report");
+        let name = |value: &Value| value.as_str().map(|text| &*text.to_owned().leak()).ok_or("not a name");
+        let number = |value: &Value| value.as_u64().map(|number| number as usize).ok_or("not a number");
+        let mut report = Report { about: About::read(&json["about"]), ..Report::default() };
+        for server in list(&json["servers"])? {
+            report.servers.push(name(&server)?.to_owned());
+        }
+        for sample in list(&json["samples"])? {
+            let mut figures = Vec::new();
+            for (figure, value) in sample["figures"].as_object().ok_or("a sample without figures")? {
+                let better = Better::of(value[1].as_str().unwrap_or_default());
+                let value = value[0].as_f64().unwrap_or(f64::NAN);
+                figures.push(Figure { name: figure.clone().leak(), value, better });
+            }
+            let (server, round) = (number(&sample["server"])?, number(&sample["round"])?);
+            report.samples.push(Sample { scenario: name(&sample["scenario"])?, server, round, figures });
+        }
+        Ok(report)
+    }
+}
+
+impl Better {
+    fn word(self) -> &'static str {
+        match self {
+            Better::Less => "less",
+            Better::More => "more",
+            Better::Neither => "neither",
+        }
+    }
+
+    fn of(word: &str) -> Better {
+        match word {
+            "less" => Better::Less,
+            "more" => Better::More,
+            _ => Better::Neither,
+        }
     }
 }
 
@@ -172,7 +227,7 @@ mod tests {
             sample(0, 2, 99.0, 1.0),
             sample(1, 2, 79.0, 19.0),
         ];
-        Report { servers: vec!["Balsa".into(), "Go".into()], samples }
+        Report { servers: vec!["Balsa".into(), "Go".into()], samples, ..Report::default() }
     }
 
     #[test]
@@ -195,8 +250,10 @@ put-many  CPU      10.0  80.0  8.00×
     #[test]
     fn every_round_is_in_the_json() {
         let json = report().json();
-        assert_eq!(json[4]["figures"]["CPU"], 99.0);
-        assert_eq!(json[5]["server"], "Go");
+        assert_eq!(json["samples"][4]["figures"]["CPU"], json!([99.0, "less"]));
+        assert_eq!(json["samples"][5]["server"], 1);
+        assert_eq!(Report::read(&json).unwrap().table(), report().table());
+        assert!(Report::read(&json!({})).is_err());
     }
 
     #[test]

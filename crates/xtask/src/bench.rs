@@ -3,13 +3,13 @@ use std::process::Command;
 
 /// Passes `args` on; docs/performance.md explains them.
 pub fn run(args: impl Iterator<Item = String>) -> Result<(), Box<dyn std::error::Error>> {
-    let cargo = || Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let args: Vec<String> = args.collect();
-    let needless = ["--balsa", "--list", "--help"];
-    if !args.iter().any(|arg| needless.contains(&arg.as_str())) {
-        succeed(cargo().args(["build", "--release", "--quiet", "--package", "balsa-server"]))?;
-    }
-    succeed(cargo().args(["run", "--release", "--quiet", "--package", "balsa-bench", "--"]).args(args))
+    // Built together, so that both share what they are built from.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let packages = ["--package", "balsa-server", "--package", "balsa-bench"];
+    succeed(Command::new(cargo).args(["build", "--release", "--quiet"]).args(packages))?;
+    let this = std::env::current_exe()?;
+    let target = this.ancestors().nth(2).ok_or("this program is not in a target directory")?;
+    succeed(Command::new(target.join("release/balsa-bench")).args(args))
 }
 
 pub(crate) fn succeed(command: &mut Command) -> Result<(), Box<dyn std::error::Error>> {

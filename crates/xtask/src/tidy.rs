@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http2", &[]),
     ("etcdctl", &["client", "proto"]),
     ("sim", &["node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
-    ("bench", &["http2", "proto"]),
+    ("bench", &["http2", "node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("cluster", &[]),
     ("xtask", &["cluster"]),
 ];

@@ -10,7 +10,7 @@ const GET_KEYS: u64 = 10_000;
 const GET: Numbered = Numbered { prefix: "get", bytes: 24 };
 
 pub fn many(method: &'static str, answer_bytes_min: usize) -> Shape {
-    Shape { method, connections: 100, clients: 1000, answer_bytes_min, streaming: false }
+    Shape { method, connections: 100, clients: 1000, answer_bytes_min, streaming: false, refusal: "" }
 }
 
 pub fn one(method: &'static str, answer_bytes_min: usize) -> Shape {

@@ -1,12 +1,12 @@
 //! A large keyspace: what it takes, how it is paged and counted, how a server starts on it.
 use std::time::{Duration, Instant};
 
-use proto::etcdserverpb::RangeRequest;
+use prost::Message;
+use proto::etcdserverpb::{RangeRequest, RangeResponse};
 
 use super::kv::{fill_keys, one};
-use super::{AFTERMATH, Measured, Stand, mebibytes, micros};
+use super::{AFTERMATH, Measured, Stand, big, mebibytes, micros};
 use crate::Result;
-use crate::load::Shape;
 use crate::report::Figure;
 use crate::request::{self, Numbered, Random};
 use crate::wire::Client;
@@ -33,6 +33,20 @@ pub fn ensure(stand: &mut Stand<'_>) -> Result<Option<Measured>> {
         return Ok(None);
     }
     fill_keys(stand, KEYS, stand.options.keys, VALUE_BYTES).map(Some)
+}
+
+/// The newest revision.
+pub fn revision(stand: &Stand<'_>) -> Result<i64> {
+    let any = RangeRequest { key: KEYS.key(0), ..RangeRequest::default() };
+    let answer = Client::connect(stand.member.port, 1, true)?.ask(request::RANGE, &any)?;
+    Ok(RangeResponse::decode(&answer[..])?.header.ok_or("an answer without a header")?.revision)
+}
+
+/// How many keys of these there are.
+pub fn count_of(port: u16, keys: Numbered) -> Result<u64> {
+    let count = RangeRequest { count_only: true, ..all(keys) };
+    let answer = Client::connect(port, 1, true)?.ask(request::RANGE, &count)?;
+    Ok(RangeResponse::decode(&answer[..])?.count as u64)
 }
 
 pub fn page(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
@@ -113,20 +127,18 @@ fn first_answer(port: u16) -> Result<Instant> {
     }
 }
 
-/// One answer with everything; how far the server's memory rises meanwhile.
+/// One answer with a million keys of 1 KB; how far the server's memory rises meanwhile.
 pub fn list_big(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
-    const KEYS: Numbered = Numbered { prefix: "big", bytes: 32 };
-    let count = stand.options.scaled(1_000_000);
-    fill_keys(stand, KEYS, count, LIST_VALUE_BYTES)?;
+    big::ensure(stand)?;
     let anonymous = stand.member.anonymous_bytes()?;
-    let port = stand.member.port;
-    let shape = Shape { connections: 1, ..one(request::RANGE, count as usize * LIST_VALUE_BYTES) };
+    let (port, keys) = (stand.member.port, stand.options.keys);
+    let shape = one(request::RANGE, keys as usize * big::VALUE_BYTES);
     let mut peak = anonymous;
     let measured = stand.cost_of(|stand| {
         std::thread::scope(|scope| {
             let list = scope.spawn(move || {
                 let run = crate::load::Loop::open(port, shape)
-                    .and_then(|mut load| load.run(1, &mut |_, _, out| request::push(&all(KEYS), out)));
+                    .and_then(|mut load| load.run(1, &mut |_, _, out| request::push(&all(big::KEYS), out)));
                 run.map_err(|e| e.to_string())
             });
             while !list.is_finished() {

@@ -1,13 +1,17 @@
 //! The scenarios, and the stand they run on.
+mod big;
 mod idle;
-mod kv;
+pub mod kv;
 mod large;
+mod leases;
+mod overload;
 mod stalls;
-mod streams;
+mod watch;
 
 use std::time::Duration;
 
 use crate::Result;
+use crate::counter::Counter;
 use crate::load::{Done, Failures, Loop, Next, Shape};
 use crate::member::{Cost, Member};
 use crate::options::Options;
@@ -18,13 +22,23 @@ use crate::report::Figure;
 pub enum Stage {
     /// A server that starts empty.
     Fresh,
+    /// Another one, for what leaves traces: memory taken, leases that go on ending.
+    Overload,
+    Leases,
     /// A server with a million keys.
     Large,
-    /// A server with a gigabyte.
+    /// A server with two gigabytes.
     Big,
 }
 
-pub const STAGES: &[Stage] = &[Stage::Fresh, Stage::Large, Stage::Big];
+pub const STAGES: &[Stage] = &[Stage::Fresh, Stage::Overload, Stage::Leases, Stage::Large, Stage::Big];
+
+impl Stage {
+    /// The stages that take long have half as many rounds.
+    pub fn rounds(self, wanted: usize) -> usize {
+        if self == Stage::Fresh { wanted } else { wanted.div_ceil(2) }
+    }
+}
 
 pub struct Scenario {
     pub name: &'static str,
@@ -51,28 +65,43 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "serializable gets: one client" },
     Scenario { name: "list10k", stage: Stage::Fresh, run: large::list_10k,
         about: "10,000 keys of 1 KB in one answer: one client" },
-    Scenario { name: "keepalive", stage: Stage::Fresh, run: streams::keep_alive,
+    Scenario { name: "keepalive", stage: Stage::Fresh, run: leases::keep_alive,
         about: "keep-alives of 1000 leases, each on a stream of its own, on 100 connections" },
-    Scenario { name: "watch-1k", stage: Stage::Fresh, run: streams::watch_1k,
+    Scenario { name: "put-watched", stage: Stage::Fresh, run: watch::put_watched,
+        about: "puts of 1000 clients: nobody watches, one watches all, 10,000 watch a key each" },
+    Scenario { name: "watch-1k", stage: Stage::Fresh, run: watch::watch_1k,
         about: "1000 watchers of one prefix on 100 streams, 50 puts per second for 10 s" },
-    Scenario { name: "watch-10k", stage: Stage::Fresh, run: streams::watch_10k,
+    Scenario { name: "watch-10k", stage: Stage::Fresh, run: watch::watch_10k,
         about: "10,000 watchers of one prefix on 100 streams, 5 puts per second for 10 s" },
+    Scenario { name: "watch-slow", stage: Stage::Fresh, run: watch::watch_slow,
+        about: "one watcher does not read while 20 MB of events come, twenty do" },
+    Scenario { name: "overload", stage: Stage::Overload, run: overload::overload,
+        about: "20,000 clients, then 60,000 puts at once, then requests too long; health and keep-alive meanwhile" },
+    Scenario { name: "lease-end", stage: Stage::Leases, run: leases::ending,
+        about: "100,000 leases with a key each end at once; 500 puts per second meanwhile" },
     Scenario { name: "fill", stage: Stage::Large, run: large::fill,
         about: "puts of a million keys of 32 bytes, values of 256: 200 clients on 20 connections" },
     Scenario { name: "page", stage: Stage::Large, run: large::page,
         about: "500 of the million from a random key on: one client" },
     Scenario { name: "count", stage: Stage::Large, run: large::count,
         about: "count of the million: one client" },
+    Scenario { name: "watch-history", stage: Stage::Large, run: watch::history,
+        about: "a watcher that begins with the first of the million puts" },
+    Scenario { name: "watch-lagging", stage: Stage::Large, run: watch::lagging,
+        about: "2000 watchers of a key each that begin with the first put; 500 puts per second meanwhile" },
     Scenario { name: "restart", stage: Stage::Large, run: large::restart,
         about: "stop, and start on the million keys" },
-    Scenario { name: "stalls", stage: Stage::Large, run: stalls::stalls,
-        about: "500 puts per second while the server hashes, sends a snapshot, compacts, defragments" },
+    Scenario { name: "stalls", stage: Stage::Big, run: stalls::stalls,
+        about: "500 puts per second while a server with 2 GB hashes, sends a snapshot, compacts, defragments" },
     Scenario { name: "list-big", stage: Stage::Big, run: large::list_big,
-        about: "a million keys of 1 KB in one answer (only when named or with --big)" },
+        about: "a million keys of 1 KB in one answer: one client" },
 ];
 
 /// How long work that a load leaves behind is still counted as its cost: commits come every 100 ms.
 const AFTERMATH: Duration = Duration::from_millis(300);
+
+/// The figure that says what an operation costs the server.
+pub const CPU_MICROS: &str = "server CPU, µs per operation";
 
 /// One running server, and what was done to it so far.
 pub struct Stand<'a> {
@@ -83,11 +112,14 @@ pub struct Stand<'a> {
     pub has_get_keys: bool,
     /// The million keys are there.
     pub has_large_keys: bool,
+    /// The million keys of 1 KB are there.
+    pub has_big_keys: bool,
 }
 
 impl<'a> Stand<'a> {
     pub fn new(options: &'a Options, member: Member) -> Stand<'a> {
-        Stand { options, member, failures: Failures::default(), has_get_keys: false, has_large_keys: false }
+        let failures = Failures::default();
+        Stand { options, member, failures, has_get_keys: false, has_large_keys: false, has_big_keys: false }
     }
 
     /// Runs a closed loop, after a tenth as much to warm up.
@@ -100,13 +132,15 @@ impl<'a> Stand<'a> {
 
     /// What the server spends on a load and its aftermath.
     pub fn cost_of(&mut self, load: impl FnOnce(&mut Stand<'a>) -> Result<Done>) -> Result<Measured> {
+        let counter = Counter::start(self.member.pid());
         let before = self.member.cost()?;
         let mut done = load(self)?;
         std::thread::sleep(AFTERMATH);
         let cost = self.member.cost()? - before;
+        let instructions = counter.and_then(Counter::read);
         self.failures.join(std::mem::take(&mut done.failures));
         let (resident, anonymous) = (self.member.resident_bytes()?, self.member.anonymous_bytes()?);
-        Ok(Measured { done, cost, resident, anonymous })
+        Ok(Measured { done, cost, instructions, resident, anonymous })
     }
 }
 
@@ -114,6 +148,8 @@ impl<'a> Stand<'a> {
 pub struct Measured {
     pub done: Done,
     pub cost: Cost,
+    /// Where they can be counted.
+    instructions: Option<u64>,
     resident: u64,
     anonymous: u64,
 }
@@ -129,9 +165,13 @@ impl Measured {
         let rate = operations as f64 / self.done.elapsed.as_secs_f64();
         let own_cpu = self.per_operation(micros(self.done.own_cpu));
         let mut figures = vec![
-            Figure::less("server CPU, µs per operation", self.per_operation(micros(self.cost.cpu))),
+            Figure::less(CPU_MICROS, self.per_operation(micros(self.cost.cpu))),
             Figure::more("operations per second", rate),
         ];
+        figures.extend(
+            self.instructions
+                .map(|count| Figure::less("instructions per operation", self.per_operation(count as f64))),
+        );
         for (name, quantile, needed) in
             [("p50, µs", 0.5, 0), ("p99, µs", 0.99, 1_000), ("p99.9, µs", 0.999, 10_000)]
         {

@@ -1,15 +1,16 @@
-//! How long puts wait while the server is maintained.
+//! How long puts wait while the server is maintained, and how long a plain writer beside it waits for the same disk.
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use prost::Message;
-use proto::etcdserverpb::{
-    CompactionRequest, DefragmentRequest, HashKvRequest, RangeRequest, RangeResponse, SnapshotRequest,
-};
+use hdrhistogram::Histogram;
+use proto::etcdserverpb::{CompactionRequest, DefragmentRequest, HashKvRequest, SnapshotRequest};
 
-use super::kv::fill_keys;
-use super::{Stand, large};
+use super::{Stand, big, large};
 use crate::Result;
-use crate::load::Done;
+use crate::load::{Done, histogram};
 use crate::pace::Pace;
 use crate::report::Figure;
 use crate::request::{self, Random};
@@ -17,97 +18,155 @@ use crate::wire::Client;
 
 const PUTS_PER_SECOND: u32 = 500;
 const VALUE_BYTES: usize = 256;
-/// Puts are watched this long even if the maintenance is over earlier.
-const WATCHED_MIN: Duration = Duration::from_secs(2);
-/// How many puts overwrite keys first, so that compaction and defragmentation have something to do.
-const OVERWRITTEN: u64 = 200_000;
+/// Puts are watched this long even if the maintenance is over earlier: two thousand of them.
+const WATCHED_MIN: Duration = Duration::from_secs(4);
+/// The plain writer's pause: often enough to meet what the disk does, rarely enough to be no load.
+const WRITER_PAUSE: Duration = Duration::from_millis(10);
+const WRITER_BYTES: usize = 512;
+const WRITER_FILE_BYTES: usize = 16 << 20;
 
 /// Names of a maintenance's figures, and what it is.
 struct Work {
     longest: &'static str,
     p999: &'static str,
+    above: &'static str,
+    writer: &'static str,
     takes: &'static str,
-    run: fn(&mut Client) -> Result<()>,
+    run: fn(&mut Client, i64) -> Result<()>,
 }
 
-const WORKS: [Work; 5] = [
-    Work {
-        longest: "longest put with nothing else, ms",
-        p999: "p99.9 with nothing else, ms",
-        takes: "",
-        run: |_| {
-            std::thread::sleep(Duration::from_secs(5));
-            Ok(())
-        },
+const NOTHING: Work = Work {
+    longest: "longest put with nothing else, ms",
+    p999: "p99.9 with nothing else, ms",
+    above: "",
+    writer: "p99.9 of a plain writer with nothing else, ms",
+    takes: "",
+    run: |_, _| {
+        std::thread::sleep(Duration::from_secs(6));
+        Ok(())
     },
+};
+
+const WORKS: [Work; 4] = [
     Work {
         longest: "longest put during HashKV, ms",
         p999: "p99.9 during HashKV, ms",
+        above: "p99.9 during HashKV above that with nothing else, ms",
+        writer: "p99.9 of a plain writer during HashKV, ms",
         takes: "HashKV takes, ms",
-        run: |client| client.ask("/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default()).map(drop),
+        run: |client, _| client.ask("/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default()).map(drop),
     },
     Work {
         longest: "longest put during a snapshot, ms",
         p999: "p99.9 during a snapshot, ms",
+        above: "p99.9 during a snapshot above that with nothing else, ms",
+        writer: "p99.9 of a plain writer during a snapshot, ms",
         takes: "a snapshot takes, ms",
-        run: |client| client.ask("/etcdserverpb.Maintenance/Snapshot", &SnapshotRequest {}).map(drop),
+        run: |client, _| client.ask("/etcdserverpb.Maintenance/Snapshot", &SnapshotRequest {}).map(drop),
     },
     Work {
         longest: "longest put during a compaction, ms",
         p999: "p99.9 during a compaction, ms",
+        above: "p99.9 during a compaction above that with nothing else, ms",
+        writer: "p99.9 of a plain writer during a compaction, ms",
         takes: "a compaction takes, ms",
-        run: compact,
+        // Until what is gone is gone from the file.
+        run: |client, revision| {
+            let compaction = CompactionRequest { revision, physical: true };
+            client.ask("/etcdserverpb.KV/Compact", &compaction).map(drop)
+        },
     },
     Work {
         longest: "longest put during a defragmentation, ms",
         p999: "p99.9 during a defragmentation, ms",
+        above: "p99.9 during a defragmentation above that with nothing else, ms",
+        writer: "p99.9 of a plain writer during a defragmentation, ms",
         takes: "a defragmentation takes, ms",
-        run: |client| client.ask("/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}).map(drop),
+        run: |client, _| client.ask("/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}).map(drop),
     },
 ];
 
 pub fn stalls(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
-    large::ensure(stand)?;
-    let overwritten = OVERWRITTEN.min(stand.options.keys);
-    fill_keys(stand, large::KEYS, overwritten, VALUE_BYTES)?;
+    big::ensure(stand)?;
     let mut figures = Vec::new();
+    let calm = during(stand, &NOTHING)?;
     for work in &WORKS {
-        let (done, took) = during(stand, work)?;
-        let millis = |nanoseconds: u64| nanoseconds as f64 / 1e6;
-        figures.push(Figure::less(work.longest, millis(done.latency.max())));
-        figures.push(Figure::less(work.p999, millis(done.latency.value_at_quantile(0.999))));
-        if !work.takes.is_empty() {
-            figures.push(Figure::less(work.takes, took.as_secs_f64() * 1e3));
-        }
-        stand.failures.join(done.failures);
+        let with = during(stand, work)?;
+        let p999 = |seen: &Seen| millis(seen.puts.latency.value_at_quantile(0.999));
+        figures.extend(with.figures(work));
+        figures.push(Figure::neither(work.above, p999(&with) - p999(&calm)));
+        stand.failures.join(with.puts.failures);
     }
+    figures.splice(0..0, calm.figures(&NOTHING));
+    stand.failures.join(calm.puts.failures);
     Ok(figures)
 }
 
-/// The puts while a maintenance runs, and how long it takes.
-fn during(stand: &Stand<'_>, work: &Work) -> Result<(Done, Duration)> {
+fn millis(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e6
+}
+
+/// What puts and a plain writer met while a maintenance ran.
+struct Seen {
+    puts: Done,
+    writer: Histogram<u64>,
+    took: Duration,
+}
+
+impl Seen {
+    fn figures(&self, work: &Work) -> Vec<Figure> {
+        let p999 = |latency: &Histogram<u64>| millis(latency.value_at_quantile(0.999));
+        let mut figures = vec![
+            Figure::less(work.longest, millis(self.puts.latency.max())),
+            Figure::less(work.p999, p999(&self.puts.latency)),
+            Figure::neither(work.writer, p999(&self.writer)),
+        ];
+        if !work.takes.is_empty() {
+            figures.push(Figure::less(work.takes, self.took.as_secs_f64() * 1e3));
+        }
+        figures
+    }
+}
+
+fn during(stand: &Stand<'_>, work: &Work) -> Result<Seen> {
     let (port, keys) = (stand.member.port, stand.options.keys);
     let (mut random, value) = (Random(7), request::value(VALUE_BYTES));
+    let revision = large::revision(stand)?;
+    let over = AtomicBool::new(false);
     let start = Instant::now();
     std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&stand.options.dir, &over).map_err(|e| e.to_string()));
         let working = scope.spawn(move || {
-            let worked = Client::connect(port, 1, true).and_then(|mut client| (work.run)(&mut client));
+            let worked =
+                Client::connect(port, 1, true).and_then(|mut client| (work.run)(&mut client, revision));
             worked.map(|()| start.elapsed()).map_err(|e| e.to_string())
         });
         let pace = Pace { method: request::PUT, per_second: PUTS_PER_SECOND };
-        let done = pace.run(
+        let puts = pace.run(
             port,
-            &mut |_, out| request::put(large::KEYS.key(random.below(keys)), &value, out),
+            &mut |_, out| request::put(big::KEYS.key(random.below(keys)), &value, out),
             &mut |_| !working.is_finished() || start.elapsed() < WATCHED_MIN,
-        )?;
-        Ok((done, working.join().map_err(|_| "the maintaining thread failed")??))
+        );
+        over.store(true, Ordering::Release);
+        let took = working.join().map_err(|_| "the maintaining thread failed")??;
+        let writer = writer.join().map_err(|_| "the writing thread failed")??;
+        Ok(Seen { puts: puts?, writer, took })
     })
 }
 
-/// Compacts at the current revision and waits until what is gone is gone from the file.
-fn compact(client: &mut Client) -> Result<()> {
-    let any = RangeRequest { key: large::KEYS.key(0), ..RangeRequest::default() };
-    let answer = RangeResponse::decode(&client.ask(request::RANGE, &any)?[..])?;
-    let revision = answer.header.ok_or("an answer without a header")?.revision;
-    client.ask("/etcdserverpb.KV/Compact", &CompactionRequest { revision, physical: true }).map(drop)
+/// Writes and syncs a little again and again, in a file whose space is there, as a log is written: how long each took.
+fn write(dir: &Path, over: &AtomicBool) -> Result<Histogram<u64>> {
+    let mut file: File = tempfile::tempfile_in(dir)?;
+    file.write_all(&vec![0; WRITER_FILE_BYTES])?;
+    file.sync_all()?;
+    std::io::Seek::rewind(&mut file)?;
+    let (mut latency, bytes) = (histogram()?, [7; WRITER_BYTES]);
+    while !over.load(Ordering::Acquire) {
+        let start = Instant::now();
+        file.write_all(&bytes)?;
+        file.sync_data()?;
+        latency.saturating_record(start.elapsed().as_nanos() as u64);
+        std::thread::sleep(WRITER_PAUSE);
+    }
+    Ok(latency)
 }

@@ -32,7 +32,7 @@ pub struct Connection {
     stream_window: i64,
     /// What came in since we last widened the server's window.
     received: u32,
-    /// Messages that wait for a window: stream, frame content, whether it ends the stream.
+    /// Frames that wait for a window: stream, content, whether it ends the stream.
     held: VecDeque<(u32, Vec<u8>, bool)>,
 }
 
@@ -82,12 +82,18 @@ impl Connection {
 
     /// Sends another message in a call.
     pub fn send(&mut self, id: u32, message: &[u8], last: bool) {
-        debug_assert!(message.len() + 5 <= frame::PAYLOAD_MAX, "a message fits a frame");
-        if self.held.is_empty() && self.may_send(id, message.len() + 5) {
-            self.push_message(id, message, last);
-        } else {
-            self.held.push_back((id, message.to_vec(), last));
+        let [a, b, c, d] = (message.len() as u32).to_be_bytes();
+        let prefix = [0, a, b, c, d];
+        let length = prefix.len() + message.len();
+        if length <= frame::PAYLOAD_MAX && self.held.is_empty() && self.may_send(id, length) {
+            return self.push_data(id, &[&prefix, message], last);
         }
+        let whole = [&prefix[..], message].concat();
+        let mut pieces = whole.chunks(frame::PAYLOAD_MAX).peekable();
+        while let Some(piece) = pieces.next() {
+            self.held.push_back((id, piece.to_vec(), last && pieces.peek().is_none()));
+        }
+        self.release_held();
     }
 
     fn may_send(&self, id: u32, length: usize) -> bool {
@@ -96,22 +102,21 @@ impl Connection {
         self.window.min(stream) >= length as i64
     }
 
-    fn push_message(&mut self, id: u32, message: &[u8], last: bool) {
+    fn push_data(&mut self, id: u32, pieces: &[&[u8]], last: bool) {
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) else { return };
-        let length = (message.len() as u32).to_be_bytes();
         let flags = if last { flag::END_STREAM } else { 0 };
-        frame::push(&mut self.output, kind::DATA, flags, id, &[&[0], &length, message]);
-        let taken = message.len() as i64 + 5;
+        frame::push(&mut self.output, kind::DATA, flags, id, pieces);
+        let taken = pieces.iter().map(|piece| piece.len() as i64).sum::<i64>();
         stream.window -= taken;
         self.window -= taken;
     }
 
     fn release_held(&mut self) {
-        while let Some((id, message, last)) = self.held.pop_front() {
-            if !self.may_send(id, message.len() + 5) {
-                return self.held.push_front((id, message, last));
+        while let Some((id, piece, last)) = self.held.pop_front() {
+            if !self.may_send(id, piece.len()) {
+                return self.held.push_front((id, piece, last));
             }
-            self.push_message(id, &message, last);
+            self.push_data(id, &[&piece], last);
         }
     }
 
@@ -229,6 +234,8 @@ impl Connection {
             let stream = self.streams.swap_remove(at);
             let result = result.unwrap_or_else(|| stream.result());
             events.push(Event::Ended { call: stream.call, result });
+            // What waited to be sent on it is let go.
+            self.release_held();
         }
     }
 }

@@ -1,8 +1,8 @@
 //! A gRPC client that costs next to nothing: many connections in one thread over epoll, requests written in batches.
 //! It knows just enough HTTP/2 to be a correct peer, and checks how every call ends.
 mod connection;
-mod frame;
-mod hpack;
+pub mod frame;
+pub mod hpack;
 mod stream;
 
 use std::time::{Duration, Instant};
