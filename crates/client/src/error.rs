@@ -67,8 +67,11 @@ pub fn code_name(code: Code) -> &'static str {
     }
 }
 
-/// tonic's text for an oversized answer, turned into the one grpc-go users know.
+/// tonic's texts for an oversized answer, and for a call that outlasted its limit, turned into those grpc-go users know.
 pub(crate) fn as_go_says(status: Status) -> Status {
+    if status.code() == tonic::Code::Cancelled && status.message() == "Timeout expired" {
+        return Status::deadline_exceeded("context deadline exceeded");
+    }
     let sizes =
         status.message().strip_prefix("Error, decoded message length too large: found ").and_then(|rest| {
             let (found, limit) = rest.split_once(" bytes, the limit is: ")?;
@@ -94,6 +97,13 @@ mod tests {
         assert_eq!(foreign.to_string(), "rpc error: code = Unavailable desc = no such luck");
         let unlisted = Error::from(Status::unknown(UNLISTED));
         assert_eq!(unlisted.to_string(), format!("rpc error: code = Unknown desc = {UNLISTED}"));
+    }
+
+    #[test]
+    fn a_limit_that_tonic_keeps_is_a_deadline_too() {
+        let status = as_go_says(Status::cancelled("Timeout expired"));
+        assert_eq!(Error::from(status).to_string(), "context deadline exceeded");
+        assert_eq!(as_go_says(Status::cancelled("x")).code(), tonic::Code::Cancelled);
     }
 
     #[test]

@@ -120,8 +120,8 @@ fn a_cluster_under_faults_is_one_register_per_key() {
             assert!(gap < Duration::from_secs(10), "{what}: no write for {gap:?}\n{}", cluster.logs());
         }
     }
-    cluster.wait_equal();
     let done = load.finish();
+    cluster.wait_equal();
     println!("{} writes acknowledged, {} reads: one register per key", done.acknowledged, done.reads);
     assert!(done.acknowledged > 500 && done.reads > 500, "too little happened");
 }

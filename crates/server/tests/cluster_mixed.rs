@@ -53,8 +53,8 @@ fn a_go_cluster_becomes_one_of_balsa_member_by_member_and_a_go_cluster_again() {
     let load = Load::start(&cluster.endpoints());
     replace_all(&mut cluster, &load, &ours, &reference().emulation());
     replace_all(&mut cluster, &load, &theirs, &[]);
-    cluster.wait_equal();
     let done = load.finish();
+    cluster.wait_equal();
     println!("{} writes acknowledged, {} reads: one register per key", done.acknowledged, done.reads);
     assert!(done.acknowledged > 500 && done.reads > 500, "too little happened");
 }

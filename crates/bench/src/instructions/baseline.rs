@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use crate::Result;
 
-/// Growth above this many per cent fails; as much shrinking asks for a new baseline.
+/// Growth of a path within rooms above this many per cent fails; as much shrinking asks for a new baseline.
 const TOLERANCE_PERCENT: u64 = 5;
+/// The same of a path through the whole server, whose threads meet each other otherwise in every run.
+const SERVER_TOLERANCE_PERCENT: u64 = 20;
 
 const HEAD: &str = "\
 # Instructions per operation of the hot paths: `cargo xtask bench --instructions` compares with them, and writes them
@@ -60,10 +62,12 @@ impl Baseline {
                 grown.push(format!("{name}: not in the baseline: --bless"));
                 continue;
             };
+            let of_server = super::server::PATHS.iter().any(|path| path.name == *name);
+            let tolerance = if of_server { SERVER_TOLERANCE_PERCENT } else { TOLERANCE_PERCENT };
             let percent = (*now as f64 / *before as f64 - 1.0) * 100.0;
-            if *now * 100 > before * (100 + TOLERANCE_PERCENT) {
+            if *now * 100 > before * (100 + tolerance) {
                 grown.push(format!("{name}: {before} → {now} instructions, {percent:+.1} %"));
-            } else if *now * 100 < before * (100 - TOLERANCE_PERCENT) {
+            } else if *now * 100 < before * (100 - tolerance) {
                 eprintln!("{name}: {before} → {now} instructions, {percent:+.1} %: --bless to keep it so");
             }
         }
@@ -74,7 +78,7 @@ impl Baseline {
         if compiler != self.compiler {
             grown.push(format!("(the baseline is of {}, this is {compiler})", self.compiler));
         }
-        Err(format!("more than {TOLERANCE_PERCENT} % above the baseline:\n{}", grown.join("\n")).into())
+        Err(format!("too far above the baseline:\n{}", grown.join("\n")).into())
     }
 }
 
@@ -84,10 +88,12 @@ mod tests {
 
     #[test]
     fn growth_above_the_tolerance_is_an_error_and_shrinking_is_not() {
-        let baseline = Baseline::parse("# x\ncompiler rustc 1\nput 1000\nget 200\n").unwrap();
-        assert!(baseline.compare(&[("put", 1050), ("get", 20)]).is_ok());
-        let error = baseline.compare(&[("put", 1051), ("get", 200)]).unwrap_err().to_string();
-        assert!(error.contains("put: 1000 → 1051 instructions, +5.1 %"), "{error}");
+        let baseline = Baseline::parse("# x\ncompiler rustc 1\napply-put 1000\nget 200\n").unwrap();
+        assert!(baseline.compare(&[("apply-put", 1050), ("get", 20)]).is_ok());
+        let error = baseline.compare(&[("apply-put", 1051), ("get", 240)]).unwrap_err().to_string();
+        assert!(error.contains("apply-put: 1000 → 1051 instructions, +5.1 %"), "{error}");
+        assert!(!error.contains("get"), "{error}");
+        assert!(baseline.compare(&[("apply-put", 1000), ("get", 241)]).is_err());
         assert!(error.contains("the baseline is of rustc 1"), "{error}");
     }
 

@@ -1,5 +1,5 @@
 //! Instructions of the hot paths, counted by callgrind: other than times they hardly change from run to run, so that
-//! growth shows. The baseline is checked in; growth above 5 % fails.
+//! growth shows. The baseline is checked in; growth above a tolerance fails.
 //!
 //! Paths within rooms run in this program on one thread and are counted to the instruction. Paths of the whole server
 //! run in the release binary with one client; what its clocks do meanwhile is in the figure, so the least of three counts

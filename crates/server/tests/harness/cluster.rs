@@ -17,6 +17,8 @@ pub struct Node {
     pub flags: Vec<String>,
     pub data_dir: PathBuf,
     pub member: Option<Member>,
+    /// It is no member of the cluster any more.
+    pub left: bool,
 }
 
 /// A cluster in a directory of its own; all members are killed when it is dropped.
@@ -56,6 +58,7 @@ impl Cluster {
                 flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
                 data_dir: dir.path().join(format!("m{at}")),
                 member: None,
+                left: false,
             }
         };
         let nodes = binaries.iter().enumerate().map(node).collect();
@@ -87,7 +90,7 @@ impl Cluster {
     /// `name=url` of all.
     pub fn initial(&self) -> String {
         let pair = |node: &Node| format!("{}=http://127.0.0.1:{}", node.name, node.peer_port);
-        self.nodes.iter().map(pair).collect::<Vec<_>>().join(",")
+        self.nodes.iter().filter(|node| !node.left).map(pair).collect::<Vec<_>>().join(",")
     }
 
     /// Starts a member without waiting.
@@ -181,6 +184,31 @@ impl Cluster {
     /// Where clients reach each member.
     pub fn endpoints(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.ports.endpoint()).collect()
+    }
+
+    /// Adds a place for a member that will join; it is not started, and nobody knows it yet.
+    pub fn grow(&mut self, binary: &Path) -> usize {
+        let at = self.nodes.len();
+        let (name, ports) = (format!("m{at}"), Ports::free());
+        self.nodes.push(Node {
+            data_dir: self.dir.path().join(&name),
+            name,
+            peer_port: ports.peer,
+            ports,
+            binary: binary.to_owned(),
+            flags: vec!["--initial-cluster-state=existing".into()],
+            member: None,
+            left: false,
+        });
+        at
+    }
+
+    /// The id of a member that may not have told its name yet.
+    pub fn member_id_of_url(&self, at: usize) -> String {
+        let list = self.ctl(self.leader(), &["member", "list"]);
+        let url = format!("http://127.0.0.1:{}", self.nodes[at].peer_port);
+        let own = list.lines().find(|line| line.contains(&url));
+        own.and_then(|line| line.split(',').next()).unwrap_or_else(|| panic!("{list}")).to_owned()
     }
 
     /// The id of a member as etcdctl shows it.
