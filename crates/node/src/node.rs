@@ -81,6 +81,10 @@ impl Node {
                     self.proposals.fail(id, why);
                 }
             }
+            // Consensus would drop it, and whoever waits for it at its sender would wait in vain.
+            Input::Message(message) if message.kind == MessageKind::Prop && Proposals::must_wait(&self.raft) => {
+                self.proposals.add_foreign(message.entries, self.leader_deadline());
+            }
             Input::Message(message) => self.raft.step(message),
             Input::Persisted { seq } => self.raft.persisted(seq),
             Input::Applied { index } => {

@@ -1,4 +1,5 @@
-//! Proposals on their way in: held while no leader is known or leadership changes hands, batched, refused when apply cannot keep up.
+//! Proposals on their way in: held while no leader is known or leadership changes hands, batched, refused when apply
+//! cannot keep up.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,8 @@ const HELD_MAX: usize = 5000;
 
 #[derive(Debug)]
 struct Held {
-    id: u64,
+    /// Who waits here; nobody for what another member sent on.
+    id: Option<u64>,
     entry: Entry,
     /// Tick by which a leader must be known.
     deadline: u64,
@@ -27,17 +29,22 @@ pub(crate) struct Proposals {
 impl Proposals {
     pub(crate) fn add(&mut self, proposal: Proposal, deadline: u64) {
         let Proposal { id, data } = proposal;
-        self.hold(id, Entry { data, ..Entry::default() }, deadline);
+        self.hold(Some(id), Entry { data, ..Entry::default() }, deadline);
+    }
+
+    /// Takes in what another member sent to this one as its leader.
+    pub(crate) fn add_foreign(&mut self, entries: Vec<Entry>, deadline: u64) {
+        entries.into_iter().for_each(|entry| self.hold(None, entry, deadline));
     }
 
     pub(crate) fn add_conf_change(&mut self, id: u64, change: &ConfChange, deadline: u64) {
         let entry = Entry { kind: EntryKind::ConfChange, data: change.encode(), ..Entry::default() };
-        self.hold(id, entry, deadline);
+        self.hold(Some(id), entry, deadline);
     }
 
-    fn hold(&mut self, id: u64, entry: Entry, deadline: u64) {
+    fn hold(&mut self, id: Option<u64>, entry: Entry, deadline: u64) {
         if self.is_full() {
-            return self.fail(id, ProposalError::TooManyRequests);
+            return self.give_up(id, ProposalError::TooManyRequests);
         }
         self.held.push_back(Held { id, entry, deadline });
     }
@@ -51,6 +58,12 @@ impl Proposals {
         self.failed.push((id, why));
     }
 
+    fn give_up(&mut self, id: Option<u64>, why: ProposalError) {
+        if let Some(id) = id {
+            self.fail(id, why);
+        }
+    }
+
     pub(crate) fn take_failed(&mut self) -> Vec<(u64, ProposalError)> {
         std::mem::take(&mut self.failed)
     }
@@ -59,15 +72,20 @@ impl Proposals {
     pub(crate) fn expire(&mut self, now: u64) {
         while self.held.front().is_some_and(|held| held.deadline <= now) {
             if let Some(held) = self.held.pop_front() {
-                self.fail(held.id, ProposalError::NoLeader);
+                self.give_up(held.id, ProposalError::NoLeader);
             }
         }
+    }
+
+    /// Nobody can take proposals now: no leader is known, or it hands over.
+    pub(crate) fn must_wait(raft: &Raft) -> bool {
+        raft.soft_state().leader.is_none() || !raft.transferee().is_none()
     }
 
     /// Proposes all that waits as one batch, if a leader is known. While leadership is being handed over everything
     /// waits for the next leader: refusing it would make every planned handover visible to clients.
     pub(crate) fn flush(&mut self, raft: &mut Raft) {
-        if self.held.is_empty() || raft.soft_state().leader.is_none() || !raft.transferee().is_none() {
+        if self.held.is_empty() || Proposals::must_wait(raft) {
             return;
         }
         let leads = raft.soft_state().role == Role::Leader;
@@ -76,7 +94,7 @@ impl Proposals {
         for Held { id, entry, .. } in self.held.drain(..) {
             // Consensus would put an empty entry in its place and the proposer would wait in vain.
             if entry.changes_members() && std::mem::replace(&mut conf_change_taken, leads) {
-                self.failed.push((id, ProposalError::ConfChangePending));
+                self.failed.extend(id.map(|id| (id, ProposalError::ConfChangePending)));
                 continue;
             }
             ids.push(id);
@@ -88,7 +106,7 @@ impl Proposals {
                 ProposeError::TooMuchUncommitted => ProposalError::TooManyRequests,
                 ProposeError::Transferring | ProposeError::NotMember => ProposalError::Dropped,
             };
-            self.failed.extend(ids.into_iter().map(|id| (id, why)));
+            self.failed.extend(ids.into_iter().flatten().map(|id| (id, why)));
         }
     }
 }

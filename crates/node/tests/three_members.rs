@@ -182,6 +182,22 @@ fn leadership_moves_on_request_and_proposals_wait_for_the_next_leader() {
 }
 
 #[test]
+fn a_followers_proposal_that_meets_a_handover_reaches_the_next_leader() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    // On its way to the leader, which hands over before it arrives.
+    cluster.feed(2, [proposal(7)]);
+    let forwarded = cluster.network.pop_front().expect("a forwarded proposal");
+    assert_eq!(forwarded.kind, MessageKind::Prop);
+    cluster.feed(1, [Input::TransferLeader { to: MemberId(3) }, Input::Message(forwarded)]);
+    cluster.settle();
+    cluster.feed(1, [Input::Tick]);
+    cluster.settle();
+    assert_eq!(cluster.nodes[&3].status().role, Role::Leader);
+    assert_eq!(cluster.applied(2), ["request 7"]);
+}
+
+#[test]
 fn a_handover_that_fails_lets_the_waiting_proposals_go_on() {
     let mut cluster = Cluster::new();
     cluster.elect(1);
