@@ -82,7 +82,9 @@ impl Node {
                 }
             }
             // Consensus would drop it, and whoever waits for it at its sender would wait in vain.
-            Input::Message(message) if message.kind == MessageKind::Prop && Proposals::must_wait(&self.raft) => {
+            Input::Message(message)
+                if message.kind == MessageKind::Prop && Proposals::must_wait(&self.raft) =>
+            {
                 self.proposals.add_foreign(message.entries, self.leader_deadline());
             }
             Input::Message(message) => self.raft.step(message),

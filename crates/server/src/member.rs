@@ -31,6 +31,8 @@ use crate::waiters::{Answer, RequestIds, Ticket, Waiters};
 const APPLY_GAP_MAX: u64 = 5000;
 /// The same for requests that make room, with feature PriorityRequest.
 const APPLY_GAP_PRIORITY_MAX: u64 = 10_000;
+/// How long a member that has handed leadership over goes on before it stops, in heartbeats.
+const HANDOVER_TICKS: u32 = 3;
 /// How long a read round waits before it asks again.
 const READ_RETRY: Duration = Duration::from_millis(500);
 
@@ -320,6 +322,10 @@ impl Member {
             Some(to) => self.transfer_leadership(to).await,
             None => Err(error::UNHEALTHY),
         };
+        if moved.is_ok() {
+            // Others may have sent proposals here before they knew: these are still passed on.
+            tokio::time::sleep(self.config.tick() * HANDOVER_TICKS).await;
+        }
         if let Err(status) = moved {
             crate::log::warning!(
                 "leadership transfer failed",
