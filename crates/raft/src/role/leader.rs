@@ -223,7 +223,9 @@ impl Raft {
         }
     }
 
+    /// Once it stands for election, the successor hears no more of this term: news of commits go first.
     pub(crate) fn send_timeout_now(&mut self, to: MemberId) {
+        self.send_due_appends();
         let message = self.message(MessageKind::TimeoutNow, to);
         self.send(message);
     }
