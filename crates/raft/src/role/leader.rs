@@ -128,7 +128,7 @@ impl Raft {
     pub(crate) fn leave_joint_if_due(&mut self) {
         if self.role == Role::Leader && self.tracker.membership.auto_leave && !self.conf_change_pending() {
             let leave = Entry { kind: EntryKind::ConfChangeV2, ..Entry::default() };
-            // A transfer under way refuses it; the next applied entry brings us here again.
+            // A transfer under way refuses it; the next word of what is applied brings us here again.
             let _ = self.append_proposals(vec![leave]);
         }
     }
