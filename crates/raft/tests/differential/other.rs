@@ -3,10 +3,10 @@
 use protobuf::Message as _;
 use raft_rs::eraftpb::{
     ConfChange, ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, HardState,
-    Message, Snapshot,
+    Message, MessageType, Snapshot,
 };
 use raft_rs::storage::MemStorage;
-use raft_rs::{Config, RawNode, SnapshotStatus, StateRole, Storage};
+use raft_rs::{Config, ProgressState, RawNode, SnapshotStatus, StateRole, Storage};
 
 use crate::{Action, Change, Settings, State, Subject};
 
@@ -46,6 +46,42 @@ impl Member {
             if let Ok(state) = state {
                 self.storage.wl().set_conf_state(state);
             }
+        }
+    }
+
+    /// raft-rs appends the entry that leaves a joint configuration also during a transfer of leadership, and tells
+    /// nobody. In etcd's raft it is a proposal like all others: refused during a transfer, and tried again with the
+    /// next entry that is applied; else broadcast.
+    fn advance_apply(&mut self) {
+        let (auto_leave, raft) = (self.conf_state().auto_leave, &mut self.node.raft);
+        if auto_leave && raft.lead_transferee.is_some() && raft.pending_conf_index <= self.applied {
+            raft.pending_conf_index = self.applied + 1;
+        }
+        let last = raft.raft_log.last_index();
+        self.node.advance_apply_to(self.applied);
+        if self.node.raft.raft_log.last_index() > last {
+            self.node.raft.bcast_append();
+        }
+    }
+
+    /// What a leader sends again or takes for an answer, beyond raft-rs, when it probes a member that has everything:
+    /// in etcd's raft a heartbeat's answer leads to an empty append, and the answer to that ends the probing.
+    fn recover_from_probing(&mut self, from: u64, kind: MessageType, index: u64) {
+        let raft = &mut self.node.raft;
+        let last = raft.raft_log.last_index();
+        let leads = raft.state == StateRole::Leader;
+        let Some(progress) = raft.mut_prs().get_mut(from) else { return };
+        if !leads || progress.state != ProgressState::Probe {
+            return;
+        }
+        match kind {
+            MessageType::MsgHeartbeatResponse if progress.matched == last => {
+                progress.resume();
+                raft.send_append(from);
+            }
+            // An answer that is no news is passed over; this makes it news.
+            MessageType::MsgAppendResponse if progress.matched == index && index > 0 => progress.matched -= 1,
+            _ => {}
         }
     }
 
@@ -114,7 +150,19 @@ impl Subject for Member {
         }
     }
 
-    fn step(&mut self, message: Message) {
+    fn step(&mut self, mut message: Message) {
+        use MessageType::*;
+        let kind = message.get_msg_type();
+        // raft-rs adds the commit index to vote requests and refusals; those of etcd's raft do not tell it.
+        if matches!(
+            kind,
+            MsgRequestVote | MsgRequestVoteResponse | MsgRequestPreVote | MsgRequestPreVoteResponse
+        ) {
+            message.commit = 0;
+        }
+        if message.term == self.node.raft.term && !message.reject {
+            self.recover_from_probing(message.from, kind, message.index);
+        }
         let _ = self.node.step(message);
     }
 
@@ -141,7 +189,7 @@ impl Subject for Member {
             }
             sent.extend(light.take_messages());
             self.apply(light.take_committed_entries());
-            self.node.advance_apply_to(self.applied);
+            self.advance_apply();
         }
         sent.into_iter().map(|message| (message.to, message)).collect()
     }

@@ -148,7 +148,9 @@ impl Subject for Member {
                 self.change_members(&entry);
                 self.applied = entry.index;
             }
-            self.raft.applied(self.applied);
+            if self.applied > self.raft.applied_index() {
+                self.raft.applied(self.applied);
+            }
         }
     }
 
