@@ -24,6 +24,8 @@ const FILE_MODE: u32 = 0o600;
 /// Where a new file is made before it gets its name. Go etcd clears such names away.
 const NEW_FILE: &str = "db.tmp.new";
 const MAP_STEP: u64 = 1 << 30;
+/// Cut off the file at once: while the file system cuts, whoever touches the mapping for the first time waits.
+const CUT_BYTES_MAX: u64 = 16 << 20;
 /// Buffers and bytes of one vectored write.
 const RUN_PAGES: usize = 1024;
 
@@ -218,9 +220,11 @@ impl Db {
         let len = pages * u64::from(self.snapshot.meta.page_size);
         let draining = !matches!(self.vacuum, Some(Vacuum::Sweep { .. }));
         if draining && len < self.file_len {
-            self.file.set_len(len).map_err(Error::disk("cut the bolt file"))?;
+            while self.file_len > len {
+                self.file_len = self.file_len.saturating_sub(CUT_BYTES_MAX).max(len);
+                self.file.set_len(self.file_len).map_err(Error::disk("cut the bolt file"))?;
+            }
             self.sync("sync the cut bolt file")?;
-            self.file_len = len;
         }
         if self.vacuum.is_none() {
             self.vacuum_request.finish();
