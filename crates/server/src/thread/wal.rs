@@ -96,6 +96,7 @@ impl Log {
         }
         for snapshot in snapshots {
             self.save_snapshot(&snapshot);
+            self.let_go_before(snapshot.index);
             self.remove_received_below(snapshot.index);
         }
         stop
@@ -104,14 +105,20 @@ impl Log {
     /// Writes all this, syncs once, and sends what had to wait for that. A failed write or sync ends the process: nobody
     /// knows what is on disk then.
     pub fn commit(&mut self, persists: impl IntoIterator<Item = Persist>) {
-        let (mut sync, mut send) = (false, Vec::new());
+        let (mut sync, mut send, mut received) = (false, Vec::new(), None);
         for persist in persists {
-            sync |= persist.must_sync;
+            sync |= persist.must_sync || persist.snapshot.is_some();
             self.write(&persist);
+            received = persist.snapshot.map(|snapshot| snapshot.index).or(received);
             send.extend(persist.send);
         }
         if sync && !self.no_sync {
             self.sync();
+        }
+        // The record of a received snapshot counts only with the hard state that commits it: what was before it is needed
+        // until that is on the disk, too.
+        if let Some(index) = received {
+            self.let_go_before(index);
         }
         if !send.is_empty() {
             self.outbox.send(send);
@@ -157,10 +164,14 @@ impl Log {
             super::fatal("failed to save Raft snapshot", &error);
         }
         log::info!("saved snapshot to disk", "snapshot-index" = record.index.0);
-        if let Err(error) = self.wal.release(record.index) {
+    }
+
+    /// The snapshot of `index` can be started from: older segments and snapshots may go.
+    fn let_go_before(&mut self, index: ::raft::Index) {
+        if let Err(error) = self.wal.release(index) {
             super::fatal("failed to release Raft WAL", &error);
         }
-        let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index: record.index }));
+        let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index }));
         self.purge();
     }
 
