@@ -39,6 +39,8 @@ pub struct Config {
     pub memory_step: u64,
     /// Ticks for which a member that got a snapshot may need what was appended while it was on its way.
     pub held_ticks: u64,
+    /// Ticks for which a proposal may wait for a leader: as long as whoever proposed it waits for an answer.
+    pub proposal_ticks: u64,
     /// Proposals are refused when commit is further ahead of apply than this.
     pub apply_gap_max: u64,
     /// A mistake to be made, in the simulator alone.
@@ -60,6 +62,8 @@ impl Config {
             catch_up_entries: 5000,
             memory_step: 100,
             held_ticks: 300,
+            // Five seconds and two elections.
+            proposal_ticks: 70,
             apply_gap_max: 5000,
             #[cfg(feature = "sabotage")]
             sabotage: None,

@@ -217,10 +217,9 @@ impl Node {
         (gap > self.config.apply_gap_max).then_some(ProposalError::TooManyRequests)
     }
 
-    /// Proposals wait for a leader as long as etcd's requests do: five seconds and two elections, in ticks of 1/10 s
-    /// with the default settings.
+    /// Until when a proposal may wait for a leader.
     fn leader_deadline(&self) -> u64 {
-        self.now + 50 + 2 * u64::from(self.config.election_ticks)
+        self.now + self.config.proposal_ticks
     }
 
     /// Consensus may see entries as applied up to here, but not beyond a conf change without a verdict.

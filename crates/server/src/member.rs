@@ -228,7 +228,20 @@ impl Member {
         let soft = self.leadership.now();
         soft.role == ::raft::Role::Leader
             && *self.applied.leader_starts().borrow() == soft.term.0
-            && self.store.members().voters().count() == 1
+            // A leader that was removed still believes to lead while the only voter left is another one.
+            && self.store.members().voters().eq([self.id])
+    }
+
+    /// Waits until this member has applied what it knows to be committed, `within` at most.
+    pub async fn catch_up(&self, within: Duration) {
+        let reached = self.applied.reach(self.leadership.commit_index());
+        // Whoever asks then goes on with what there is.
+        let _ = tokio::time::timeout(within, reached).await;
+    }
+
+    /// Something committed is not applied here yet.
+    pub fn lags(&self) -> bool {
+        self.applied.index() < self.leadership.commit_index()
     }
 
     /// Runs `task` on the apply thread.

@@ -401,6 +401,8 @@ fn assemble(
     let mut node_config = node::Config::new(::raft::MemberId(member.id), rand::random());
     node_config.election_ticks = config.election_ticks();
     node_config.pre_vote = config.pre_vote;
+    node_config.proposal_ticks = ticks(config, config.request_timeout());
+    node_config.held_ticks = ticks(config, SNAPSHOT_HELD);
     node_config.snapshot_index = snapshot_index;
     node_config.snapshot_count = config.snapshot_count;
     node_config.catch_up_entries = config.snapshot_catchup_entries;
@@ -436,6 +438,15 @@ fn assemble(
         pace,
     };
     Ok((member, threads))
+}
+
+/// What a member that was sent a snapshot may still need of the log is kept for so long.
+const SNAPSHOT_HELD: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// So many ticks last at least `time`.
+fn ticks(config: &Config, time: std::time::Duration) -> u64 {
+    let ticks = time.as_nanos().div_ceil(config.tick().as_nanos().max(1));
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// A lone voter need not wait for anybody: it stands for election at once (formats 6.1).
@@ -494,13 +505,15 @@ pub fn run(config: Config) -> Result<Option<i32>, StartError> {
                 Some(number) => {
                     let name = if number == SIGTERM { "terminated" } else { "interrupt" };
                     log::info!("received signal; shutting down", "signal" = name);
+                    running.hand_over().await;
                 }
                 None => {
                     log::warning!("server has been removed from the cluster");
                     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                    // Nobody takes leadership from a member that is none.
+                    notices::closing(&running.member.config);
                 }
             }
-            running.hand_over().await;
             Ok::<_, StartError>((running, ended))
         })
         .map(|(running, ended)| {

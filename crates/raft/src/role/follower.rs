@@ -129,6 +129,6 @@ impl Raft {
 
 /// True if these entries can follow `prev` in a log of this term.
 fn in_sequence(prev: Index, term: Term, entries: &[crate::Entry]) -> bool {
-    let positions = entries.iter().zip(prev.0 + 1..);
+    let positions = entries.iter().zip(prev.0.saturating_add(1)..);
     positions.fold(true, |fine, (entry, index)| fine && entry.index.0 == index && entry.term <= term)
 }

@@ -266,7 +266,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 return;
             }
         }
-        self.connection.trailers(stream, blocks::ok());
+        let end = body.failure().map_or_else(blocks::ok, |trailers| blocks::trailers(&trailers));
+        self.connection.trailers(stream, end);
         self.open.remove(&stream);
     }
 

@@ -21,6 +21,8 @@ use crate::rpc::lease::{self, Renewed};
 
 /// Longest body of a question.
 const QUESTION_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for the body of a question.
+const QUESTION_WAIT: Duration = Duration::from_secs(10);
 /// Longest wait for what is committed to be applied.
 const APPLY_WAIT: Duration = Duration::from_secs(1);
 
@@ -54,7 +56,8 @@ fn refuse(status: StatusCode, text: &str) -> Response<Body> {
 
 /// The body, if it is short enough.
 async fn body(request: Request<Incoming>) -> Result<Bytes, Response<Body>> {
-    match client::collect(request.into_body(), QUESTION_BYTES_MAX).await {
+    let collected = client::collect(request.into_body(), QUESTION_BYTES_MAX);
+    match tokio::time::timeout(QUESTION_WAIT, collected).await.unwrap_or(Err(client::Error::Timeout)) {
         Ok(body) => Ok(body),
         Err(client::Error::TooLong(_)) => {
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "request body too large"))

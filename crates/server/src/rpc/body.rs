@@ -252,6 +252,14 @@ impl Body {
             Body::Empty | Body::Stream(_) | Body::Endless(_) => None,
         }
     }
+
+    /// Trailers of a [`Body::Unary`] whose rest could not be read.
+    pub fn failure(&self) -> Option<HeaderMap> {
+        match self {
+            Body::Unary(unary) => unary.failed.as_ref().map(trailers_of),
+            _ => None,
+        }
+    }
 }
 
 impl Unary {

@@ -33,6 +33,9 @@ impl From<Listing> for Found {
     }
 }
 
+/// Longest message that is sent: Go's `MaxInt32`.
+const MESSAGE_BYTES_MAX: usize = i32::MAX as usize;
+
 /// KV/Range.
 pub async fn range(call: Call, request: pb::RangeRequest) -> Result<Message, Status> {
     let timer = std::time::Instant::now();
@@ -42,6 +45,11 @@ pub async fn range(call: Call, request: pb::RangeRequest) -> Result<Message, Sta
     let mut header = Some(pb::ResponseHeader { revision: found.revision, ..Default::default() });
     call.member.fill(&mut header);
     let (head, records, tail) = parts(header, found);
+    let len = list_len(&head, &records, &tail);
+    if len > MESSAGE_BYTES_MAX {
+        let text = format!("grpc: trying to send message larger than max ({len} vs. {MESSAGE_BYTES_MAX})");
+        return Err(Status::new(error::Code::ResourceExhausted, text));
+    }
     Ok(Message::List { head, records, tail })
 }
 

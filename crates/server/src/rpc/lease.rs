@@ -122,7 +122,10 @@ fn begin(call: &Call, bytes: Bytes) -> Begun {
     if !member.store.auth().enabled {
         // The header is filled before renewing: it must not show more than the renewal knows.
         let header = member.header();
-        if let Some(ttl) = renewed(&member.leases.renew(id)) {
+        let renewal = member.leases.renew(id);
+        // A lease just granted through another member may be known there first.
+        let is_sure = !matches!(renewal, Renewal::NotFound) || !member.lags();
+        if let Some(ttl) = renewed(&renewal).filter(|_| is_sure) {
             return Begun::Done(Ok(pb::LeaseKeepAliveResponse { header, id, ttl }));
         }
     }
@@ -164,7 +167,11 @@ pub enum Renewed {
 pub async fn renew_here(member: &Member, id: i64) -> Result<Renewed, Status> {
     let deadline = Instant::now() + member.request_timeout;
     while Instant::now() < deadline {
-        let renewal = member.leases.renew(id);
+        let mut renewal = member.leases.renew(id);
+        if matches!(renewal, Renewal::NotFound) && member.lags() {
+            member.catch_up(left(deadline)).await;
+            renewal = member.leases.renew(id);
+        }
         if let Some(ttl) = renewed(&renewal) {
             return Ok(Renewed::Ttl(ttl));
         }
@@ -225,6 +232,7 @@ pub async fn time_to_live(
     let deadline = Instant::now() + member.request_timeout;
     let mut response = loop {
         if member.leases.is_primary() {
+            member.catch_up(left(deadline)).await;
             break what_is_left(member, &request);
         }
         if let Some(urls) = member.leader_urls()

@@ -123,8 +123,12 @@ pub async fn run(member: Arc<Member>) {
             }
             (clock.expired(now, EXPIRED_MAX), clock.checkpoints(now, CHECKPOINTS_MAX))
         };
-        // The clock is only trusted by a leader that still is one.
+        // The clock is only trusted by a leader that still is one, in the term whose clock it is.
+        let term = member.leadership.now().term;
         if expired.is_empty() && checkpoints.is_empty() || member.linearize().await.is_err() {
+            continue;
+        }
+        if !member.leadership.leads() || member.leadership.now().term != term {
             continue;
         }
         more = expired.len() == EXPIRED_MAX;

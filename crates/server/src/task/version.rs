@@ -64,11 +64,17 @@ fn told(member: &Member, known: &mut Option<Version>, version: Option<Version>) 
 
 /// Lowest server version of all members, `None` while one has not said.
 async fn lowest_server(member: &Member, members: &Members) -> Option<Version> {
+    let all = server_versions(member, members).await;
+    all.into_iter().collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
+/// The version of the program that each member runs, this one's first; `None` for who has not said.
+async fn server_versions(member: &Member, members: &Members) -> Vec<Option<Version>> {
     let own = bootstrap::own_version(&member.config);
     let others = members.list.values().filter(|other| other.id != member.id);
     let asked: Vec<_> = others.map(|other| server_version(member, other)).collect();
     let told = futures_util::future::join_all(asked).await;
-    told.into_iter().try_fold(own, |lowest, version| Some(lowest.min(version?)))
+    std::iter::once(Some(own)).chain(told).collect()
 }
 
 /// The version of the program that another member runs.
@@ -144,7 +150,7 @@ async fn finish_downgrade(member: &Member) {
     if !member.leadership.leads() || !members.downgrade.enabled {
         return;
     }
-    if target != lowest_server(member, &members).await {
+    if target.is_none() || server_versions(member, &members).await.iter().any(|version| *version != target) {
         return;
     }
     log::info!(
