@@ -1,7 +1,7 @@
 //! Everything a node can be told.
 
 use bytes::Bytes;
-use raft::{ConfChange, Index, MemberId, Message};
+use raft::{ConfChange, Index, MemberId, Message, Term};
 
 /// One request to be agreed on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,14 @@ pub struct Proposal {
 pub enum Input {
     /// One heartbeat interval has passed. To let a member elect sooner after start, feed several.
     Tick,
+    /// A request that only the leader of this term may make: another leader may know better. Refused as dropped
+    /// otherwise, never sent on to another member.
+    ProposeAsLeader {
+        /// The request.
+        proposal: Proposal,
+        /// The term.
+        term: Term,
+    },
     /// Agree on this. Held back while no leader is known.
     Propose(Proposal),
     /// Agree on a change of membership.

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use raft::{
-    ConfChange, ConfChangeV2, ConfState, Index, Message, MessageKind, Raft, Restored, Role, SoftState,
+    ConfChange, ConfChangeV2, ConfState, Index, Message, MessageKind, Raft, Restored, Role, SoftState, Term,
 };
 
 use crate::compaction::Compaction;
 use crate::proposals::Proposals;
 use crate::reads::Reads;
-use crate::{Config, Input, Output, PeerStatus, ProposalError, Status};
+use crate::{Config, Input, Output, PeerStatus, Proposal, ProposalError, Status};
 
 /// A member's brain: [`Input`]s in, [`Output`]s out.
 #[derive(Debug)]
@@ -72,6 +72,7 @@ impl Node {
                     self.proposals.add(proposal, self.leader_deadline());
                 }
             },
+            Input::ProposeAsLeader { proposal, term } => self.propose_as_leader(proposal, term),
             Input::ProposeConfChange { id, change } => match self.refuse() {
                 Some(why) => self.proposals.fail(id, why),
                 None => self.proposals.add_conf_change(id, &change, self.leader_deadline()),
@@ -207,6 +208,20 @@ impl Node {
     #[must_use]
     pub fn waits_for_apply(&self) -> bool {
         self.raft.holds_back() || !self.conf_changes.is_empty() || self.raft.soft_state().role != Role::Leader
+    }
+
+    fn propose_as_leader(&mut self, proposal: Proposal, term: Term) {
+        let soft = self.raft.soft_state();
+        let leads = soft.role == Role::Leader && soft.term == term && self.raft.transferee().is_none();
+        match self.refuse().or((!leads).then_some(ProposalError::Dropped)) {
+            Some(why) => self.proposals.fail(proposal.id, why),
+            None => {
+                // At once: the next input may end this term.
+                self.proposals.flush(&mut self.raft);
+                self.proposals.add(proposal, self.leader_deadline());
+                self.proposals.flush(&mut self.raft);
+            }
+        }
     }
 
     fn refuse(&self) -> Option<ProposalError> {

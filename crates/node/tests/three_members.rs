@@ -198,6 +198,29 @@ fn a_followers_proposal_that_meets_a_handover_reaches_the_next_leader() {
 }
 
 #[test]
+fn what_only_the_leader_of_a_term_may_propose_reaches_no_other_leader() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    let term = cluster.nodes[&1].status().term;
+    let ask = |id| {
+        let Input::Propose(proposal) = proposal(id) else { unreachable!() };
+        Input::ProposeAsLeader { proposal, term }
+    };
+    cluster.feed(1, [ask(1)]);
+    cluster.settle();
+    assert_eq!(cluster.applied(2), ["request 1"]);
+    // Neither through a follower, nor while leadership changes hands, nor by who led before.
+    cluster.feed(2, [ask(2)]);
+    cluster.feed(1, [Input::TransferLeader { to: MemberId(3) }, ask(3)]);
+    cluster.settle();
+    cluster.feed(1, [ask(4)]);
+    cluster.settle();
+    assert_eq!(cluster.failed(2), [(2, ProposalError::Dropped)]);
+    assert_eq!(cluster.failed(1), [(3, ProposalError::Dropped), (4, ProposalError::Dropped)]);
+    assert_eq!(cluster.applied(2), ["request 1"]);
+}
+
+#[test]
 fn a_handover_that_fails_lets_the_waiting_proposals_go_on() {
     let mut cluster = Cluster::new();
     cluster.elect(1);

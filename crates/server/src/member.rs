@@ -13,7 +13,7 @@ use proto::etcdserverpb as pb;
 use store::{Identity, Response, Store, StoreReader};
 use tokio::sync::{Notify, oneshot, watch};
 
-use ::raft::{MemberId, SoftState};
+use ::raft::{MemberId, SoftState, Term};
 
 use crate::applied::{Applied, Leadership};
 use crate::config::Config;
@@ -145,12 +145,29 @@ impl Member {
     /// As [`Member::propose`], for a request that is already encoded.
     pub async fn propose_bytes(&self, who: &Who, field: Field, request: &[u8]) -> Result<Response, Status> {
         let start = Instant::now();
-        let result = self.propose_once(who, field, request).await;
+        let result = self.propose_once(who, field, request, None).await;
         crate::stats::requested(field as u32, start.elapsed(), result.is_ok());
         result
     }
 
-    async fn propose_once(&self, who: &Who, field: Field, request: &[u8]) -> Result<Response, Status> {
+    /// As [`Member::propose`], but only as the leader of this term: never sent on to another one.
+    pub async fn propose_as_leader<M: prost::Message>(
+        &self,
+        term: Term,
+        who: &Who,
+        field: Field,
+        request: &M,
+    ) -> Result<Response, Status> {
+        self.propose_once(who, field, &request.encode_to_vec(), Some(term)).await
+    }
+
+    async fn propose_once(
+        &self,
+        who: &Who,
+        field: Field,
+        request: &[u8],
+        only_in: Option<Term>,
+    ) -> Result<Response, Status> {
         self.check_apply_gap(field)?;
         let ticket = self.waiters.register(&self.ids).ok_or(error::TOO_MANY_REQUESTS)?;
         let id = ticket.id();
@@ -158,7 +175,11 @@ impl Member {
         if data.len() as u64 > self.config.max_request_bytes {
             return Err(error::REQUEST_TOO_LARGE);
         }
-        self.hand_over(Input::Propose(Proposal { id, data }))?;
+        let proposal = Proposal { id, data };
+        self.hand_over(match only_in {
+            Some(term) => Input::ProposeAsLeader { proposal, term },
+            None => Input::Propose(proposal),
+        })?;
         match self.answer(&ticket).await? {
             Answer::Applied { result, raise_nospace } => {
                 if raise_nospace {

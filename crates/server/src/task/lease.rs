@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use proto::etcdserverpb as pb;
+use raft::Term;
 use store::lease::clock::{CHECKPOINTS_MAX, EXPIRED_MAX};
 use store::lease::{ClockOptions, LeaseClock, Renewal, TimeToLive};
 use store::{LeaseChange, StoreReader};
@@ -146,7 +147,7 @@ pub async fn run(member: Arc<Member>) {
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
             let member = member.clone();
             tokio::spawn(async move {
-                revoke(&member, id).await;
+                revoke(&member, id, term).await;
                 drop(slot);
             });
         }
@@ -158,16 +159,18 @@ pub async fn run(member: Arc<Member>) {
     }
 }
 
-/// As root: a lease ends whatever its keys are.
-async fn revoke(member: &Member, id: i64) {
+/// As root: a lease ends whatever its keys are. Only in the `term` whose clock has found its end: a later leader may have
+/// renewed it.
+async fn revoke(member: &Member, id: i64, term: Term) {
     let auth = member.store.auth();
     let who = match auth.enabled {
         true => Who { user: store::auth::ROOT.into(), revision: auth.revision },
         false => Who::default(),
     };
-    match member.propose(&who, Field::LeaseRevoke, &pb::LeaseRevokeRequest { id }).await {
+    let request = pb::LeaseRevokeRequest { id };
+    match member.propose_as_leader(term, &who, Field::LeaseRevoke, &request).await {
         Ok(_) => {}
-        Err(status) if status == error::LEASE_NOT_FOUND => {}
+        Err(status) if status == error::LEASE_NOT_FOUND || status == error::PROPOSAL_DROPPED => {}
         Err(status) => {
             log::warning!(
                 "failed to revoke lease",

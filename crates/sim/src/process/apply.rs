@@ -219,7 +219,7 @@ impl Process {
         let leases = self.clock.expired(around.ledger.leases.now_ms, EXPIRED_MAX);
         let said = format!("leases {leases:?} have ended");
         if self.mutation == Some(Mutation::LeaseExpiredByFollower) {
-            return said + &self.propose_revocations(leases, around);
+            return said + &self.propose_revocations(leases, None, around);
         }
         if let (Some(term), false) = (self.leads, leases.is_empty()) {
             self.next_id += 1;
@@ -235,16 +235,24 @@ impl Process {
         }
         let now_ms = around.ledger.leases.now_ms;
         let leases = leases.into_iter().filter(|id| self.clock.has_ended(now_ms, *id)).collect();
-        self.propose_revocations(leases, around)
+        self.propose_revocations(leases, Some(term), around)
     }
 
-    fn propose_revocations(&mut self, leases: Vec<i64>, around: &mut Around<'_>) -> String {
+    fn propose_revocations(
+        &mut self,
+        leases: Vec<i64>,
+        term: Option<raft::Term>,
+        around: &mut Around<'_>,
+    ) -> String {
         for id in &leases {
             self.next_id += 1;
             around.ledger.leases.ends(self.next_id, self.index.0);
             let revoke = pb::LeaseRevokeRequest { id: *id };
             let data: Bytes = workload::encoded(self.next_id, |r| r.lease_revoke = Some(revoke));
-            self.propose(self.next_id, data);
+            match term {
+                Some(term) => self.propose_as_leader(self.next_id, data, term),
+                None => self.propose(self.next_id, data),
+            }
         }
         format!("propose to revoke {leases:?}")
     }

@@ -246,6 +246,11 @@ impl Process {
         self.to_node.push_back(Input::Propose(Proposal { id, data }));
     }
 
+    /// Only as the leader of this term.
+    pub fn propose_as_leader(&mut self, id: u64, data: Bytes, term: raft::Term) {
+        self.to_node.push_back(Input::ProposeAsLeader { proposal: Proposal { id, data }, term });
+    }
+
     /// Somebody wants another membership.
     pub fn change_members(&mut self, id: u64, change: ConfChange) {
         self.to_node.push_back(Input::ProposeConfChange { id, change });
