@@ -26,7 +26,7 @@ use crate::peer::{Links, Peers, snapshot};
 use crate::task;
 use crate::task::slow_disk::SyncPace;
 use crate::thread::mailbox::{Sender, mailbox};
-use crate::thread::{apply, commit, raft, wal};
+use crate::thread::{apply, commit, raft, snap, wal};
 use crate::tokens::Tokens;
 use crate::waiters::{self, RequestIds, Waiters};
 
@@ -59,6 +59,7 @@ pub struct Running {
 struct Threads {
     raft: (Sender<raft::Job>, JoinHandle<()>),
     wal: (Sender<wal::Job>, JoinHandle<()>),
+    snap: (Sender<snap::Job>, JoinHandle<()>),
     apply: (Sender<apply::Job>, JoinHandle<()>),
     commit: (Sender<commit::Job>, JoinHandle<()>),
     watch: JoinHandle<()>,
@@ -157,7 +158,7 @@ impl Running {
         tokio::spawn(task::advance::run(member.clone()));
         tokio::spawn(task::corruption::run(member.clone()));
         tokio::spawn(task::slow_disk::run(member.clone(), self.threads.pace.clone()));
-        tokio::spawn(task::purge(member.clone(), self.threads.wal.0.clone()));
+        tokio::spawn(task::purge(member.clone(), self.threads.snap.0.clone()));
         task::publish::run(member.clone()).await;
         log::info!("ready to serve client requests");
         notices::ready(&self.started);
@@ -229,6 +230,8 @@ impl Threads {
     fn stop(self, member: &Member) {
         let _ = self.raft.0.push(raft::Job::Stop);
         let _ = self.raft.1.join();
+        let _ = self.snap.0.push(snap::Job::Stop);
+        let _ = self.snap.1.join();
         let _ = self.wal.0.push(wal::Job::Stop);
         let _ = self.wal.1.join();
         let _ = self.apply.0.push(apply::Job::Stop);
@@ -303,6 +306,7 @@ fn assemble(
     );
     let (raft_to, raft_jobs) = mailbox();
     let (wal_to, wal_jobs) = mailbox();
+    let (snap_to, snap_jobs) = mailbox();
     let (apply_to, apply_jobs) = mailbox();
     let (commit_to, commit_jobs) = mailbox();
     let told_removed = || {
@@ -358,7 +362,7 @@ fn assemble(
         member_id,
         cluster_id,
         raft: raft_to.clone(),
-        wal: wal_to.clone(),
+        snap: snap_to.clone(),
         commit: commit_to.clone(),
         waiters: waiters.clone(),
         applied: member.applied.clone(),
@@ -382,18 +386,24 @@ fn assemble(
     let pace = Arc::new(SyncPace::new());
     let log = Arc::new(parking_lot::Mutex::new(wal::Log {
         wal: log_file,
-        disk,
-        wal_dir: config.wal_path(),
+        disk: disk.clone(),
         snap_dir: config.snap_path(),
+        snap: snap_to.clone(),
         raft: raft_to.clone(),
         outbox: Box::new(peers.clone()),
-        keep: wal::Keep {
-            wals: usize::try_from(config.max_wals).unwrap_or(usize::MAX),
-            snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
-        },
         no_sync: config.unsafe_no_fsync,
         pace: pace.clone(),
     }));
+    let past = snap::Past {
+        disk,
+        wal_dir: config.wal_path(),
+        snap_dir: config.snap_path(),
+        keep: snap::Keep {
+            wals: usize::try_from(config.max_wals).unwrap_or(usize::MAX),
+            snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
+        },
+        wal: wal_to.clone(),
+    };
     let ahead = election_ahead(config, &restored);
     if ahead > 0 {
         notices::fast_forwarded(config, member.id, ahead);
@@ -431,6 +441,7 @@ fn assemble(
             commit_to,
             spawn("commit", move || commit::run(committer, interval, commit_jobs, to_apply))?,
         ),
+        snap: (snap_to, spawn("snap", move || snap::run(&past, snap_jobs))?),
         wal: (wal_to, spawn("wal", move || wal::run(log, wal_jobs))?),
         apply: (apply_to, spawn("apply", move || apply::run(apply, apply_jobs))?),
         raft: (raft_to, spawn("raft", move || raft::run(&helm, raft_thread, raft_jobs))?),

@@ -14,20 +14,20 @@ use std::time::Duration;
 
 use crate::member::Member;
 use crate::thread::mailbox::Sender;
-use crate::thread::wal;
+use crate::thread::snap;
 
 /// How often files beyond the numbers to keep are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Has old segments and snapshots removed now and then.
-pub async fn purge(member: Arc<Member>, wal: Sender<wal::Job>) {
+pub async fn purge(member: Arc<Member>, snap: Sender<snap::Job>) {
     crate::notices::purging(&member.config, PURGE_INTERVAL);
     loop {
         tokio::select! {
             () = tokio::time::sleep(PURGE_INTERVAL) => {}
             () = member.stopping() => return,
         }
-        if wal.push(wal::Job::Purge).is_err() {
+        if snap.push(snap::Job::Purge).is_err() {
             return;
         }
     }

@@ -20,7 +20,7 @@ use proto::raftpb;
 use store::{Outcome, Store, TokenChange};
 
 use super::mailbox::{Receiver, Sender};
-use super::{commit, raft, wal};
+use super::{commit, raft, snap};
 use crate::applied::Applied;
 use crate::log;
 use crate::peer::Peers;
@@ -79,7 +79,7 @@ pub struct Apply {
     /// Acknowledgements go here.
     pub raft: Sender<raft::Job>,
     /// Disk snapshots go here.
-    pub wal: Sender<wal::Job>,
+    pub snap: Sender<snap::Job>,
     /// Sealed write buffers go here.
     pub commit: Sender<commit::Job>,
     /// Who waits for answers.
@@ -287,7 +287,7 @@ impl Apply {
     fn end_waiting(&mut self) {
         let committed = self.state.committed;
         if let Some(waiting) = self.state.snapshot.take_if(|waiting| waiting.is_ripe(committed)) {
-            let _ = self.wal.push(wal::Job::Snapshot(waiting.what));
+            let _ = self.snap.push(snap::Job::Save(waiting.what));
         }
         for waiting in self.state.flushes.extract_if(.., |waiting| waiting.is_ripe(committed)) {
             (waiting.what)();

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod commit;
 pub mod mailbox;
 pub mod raft;
+pub mod snap;
 pub mod wal;
 
 /// Ends the process with etcd's shape of a last word: nothing can be promised any more (fail-stop).

@@ -1,7 +1,6 @@
 //! Writing the log: everything queued while the last sync ran goes out with the next (group commit).
 //!
 //! While the member is alone the raft thread writes it in line; else the WAL thread does, while the raft thread goes on.
-//! Snapshots and purges are the WAL thread's always.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use parking_lot::Mutex;
 use wal::{SnapshotRecord, Wal};
 
 use super::mailbox::{Receiver, Sender};
-use super::raft;
+use super::{raft, snap};
 use crate::log;
 use crate::task::slow_disk::SyncPace;
 
@@ -21,21 +20,10 @@ use crate::task::slow_disk::SyncPace;
 pub enum Job {
     /// Write this, then acknowledge.
     Persist(Persist),
-    /// Write a `.snap` file, then its record, then let go of older segments.
-    Snapshot(::raft::Snapshot),
-    /// Remove files beyond the numbers to keep.
-    Purge,
+    /// The `.snap` file of this record is on the disk: write the record, then let go of older segments.
+    SnapshotSaved(SnapshotRecord),
     /// End the thread.
     Stop,
-}
-
-/// How many files of the past are kept; 0 keeps all.
-#[derive(Clone, Copy, Debug)]
-pub struct Keep {
-    /// Segments.
-    pub wals: usize,
-    /// `.snap` files.
-    pub snapshots: usize,
 }
 
 /// The WAL and those who hear from it.
@@ -44,16 +32,14 @@ pub struct Log {
     pub wal: Wal,
     /// Where its files are.
     pub disk: Arc<dyn Disk>,
-    /// `member/wal`.
-    pub wal_dir: PathBuf,
     /// `member/snap`.
     pub snap_dir: PathBuf,
+    /// What may be purged by now is said here.
+    pub snap: Sender<snap::Job>,
     /// Acknowledgements go here.
     pub raft: Sender<raft::Job>,
     /// Messages that had to wait for the sync.
     pub outbox: Box<dyn raft::Outbox>,
-    /// What to keep.
-    pub keep: Keep,
     /// Skip every sync: a crash loses data.
     pub no_sync: bool,
     /// Lets others see how long a sync takes.
@@ -84,8 +70,7 @@ impl Log {
         for job in jobs.drain(..) {
             match job {
                 Job::Persist(persist) => persists.push(persist),
-                Job::Snapshot(snapshot) => snapshots.push(snapshot),
-                Job::Purge => self.purge(),
+                Job::SnapshotSaved(record) => snapshots.push(record),
                 Job::Stop => stop = true,
             }
         }
@@ -94,10 +79,9 @@ impl Log {
             self.commit(persists);
             let _ = self.raft.push(raft::Job::Input(Input::Persisted { seq }));
         }
-        for snapshot in snapshots {
-            self.save_snapshot(&snapshot);
-            self.let_go_before(snapshot.index);
-            self.remove_received_below(snapshot.index);
+        for record in snapshots {
+            self.record_snapshot(&record);
+            self.let_go_before(record.index);
         }
         stop
     }
@@ -127,7 +111,8 @@ impl Log {
 
     fn write(&mut self, persist: &Persist) {
         if let Some(snapshot) = &persist.snapshot {
-            self.save_snapshot(snapshot);
+            let record = snap::save(self.disk.as_ref(), &self.snap_dir, snapshot);
+            self.record_snapshot(&record);
         }
         let start = Instant::now();
         if let Err(error) = self.wal.append(persist.hard_state.as_ref(), &persist.entries) {
@@ -147,20 +132,8 @@ impl Log {
         crate::stats::wal_synced(start.elapsed());
     }
 
-    fn save_snapshot(&mut self, snapshot: &::raft::Snapshot) {
-        let record = SnapshotRecord {
-            index: snapshot.index,
-            term: snapshot.term,
-            conf_state: Some(snapshot.conf_state.clone()),
-        };
-        let start = Instant::now();
-        let encoded = wal::snap::encode(snapshot);
-        let ready = Instant::now();
-        if let Err(error) = wal::snap::write(self.disk.as_ref(), &self.snap_dir, snapshot, &encoded) {
-            super::fatal("failed to save Raft snapshot", &error);
-        }
-        crate::stats::snap_saved(start, ready, Instant::now());
-        if let Err(error) = self.wal.save_snapshot(&record) {
+    fn record_snapshot(&mut self, record: &SnapshotRecord) {
+        if let Err(error) = self.wal.save_snapshot(record) {
             super::fatal("failed to save Raft snapshot", &error);
         }
         log::info!("saved snapshot to disk", "snapshot-index" = record.index.0);
@@ -172,29 +145,6 @@ impl Log {
             super::fatal("failed to release Raft WAL", &error);
         }
         let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index }));
-        self.purge();
-    }
-
-    /// The store has reached `index`. Not done when a snapshot of a leader is saved: the store may not yet have taken over
-    /// the one before it.
-    fn remove_received_below(&mut self, index: ::raft::Index) {
-        if let Err(error) = wal::snap::remove_received_below(self.disk.as_ref(), &self.snap_dir, index) {
-            log::warning!("failed to remove old databases of snapshots", "error" = error.to_string());
-        }
-    }
-
-    fn purge(&mut self) {
-        for (keep, what) in [(self.keep.wals, "wal"), (self.keep.snapshots, "snap")] {
-            if keep == 0 {
-                continue;
-            }
-            let done = match what {
-                "wal" => Wal::purge(self.disk.as_ref(), &self.wal_dir, keep).map(|_| ()),
-                _ => wal::snap::purge(self.disk.as_ref(), &self.snap_dir, keep).map(|_| ()),
-            };
-            if let Err(error) = done {
-                log::warning!("failed to purge", "suffix" = what, "error" = error.to_string());
-            }
-        }
+        let _ = self.snap.push(snap::Job::Purge);
     }
 }
