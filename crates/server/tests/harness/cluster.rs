@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cluster::Links;
 
+use super::small_disk::SmallDisk;
 use super::{Member, Ports, Printed, balsa, free_port, http_get, reference, run};
 
 /// A member, running or not. What it is can be changed while it is not.
@@ -16,6 +17,8 @@ pub struct Node {
     pub binary: PathBuf,
     pub flags: Vec<String>,
     pub data_dir: PathBuf,
+    /// What the data directory is on, if not on the disk of all.
+    pub disk: Option<SmallDisk>,
     pub member: Option<Member>,
     /// It is no member of the cluster any more.
     pub left: bool,
@@ -57,6 +60,7 @@ impl Cluster {
                 binary: binary.to_path_buf(),
                 flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
                 data_dir: dir.path().join(format!("m{at}")),
+                disk: None,
                 member: None,
                 left: false,
             }
@@ -65,7 +69,7 @@ impl Cluster {
         Cluster { dir, nodes, paused: None, links: None }
     }
 
-    /// Members of ours, running, whose links can be cut.
+    /// Members of ours, running, whose links can be cut; the first has a small disk of its own where that is possible.
     pub fn linked(count: usize, flags: &[&str]) -> Cluster {
         let binary = balsa();
         let mut cluster = Cluster::of(&vec![binary.as_path(); count], flags);
@@ -74,6 +78,10 @@ impl Cluster {
             node.peer_port = free_port();
             let local = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
             links.open(local(node.peer_port), at, local(node.ports.peer)).expect("a free port");
+        }
+        match SmallDisk::mount(&cluster.nodes[0].data_dir) {
+            Ok(disk) => cluster.nodes[0].disk = Some(disk),
+            Err(why) => println!("no member has a small disk, so none is filled: {why}"),
         }
         (0..count).for_each(|at| cluster.spawn(at));
         (0..count).for_each(|at| cluster.wait(at));
@@ -100,7 +108,11 @@ impl Cluster {
         let log = node.data_dir.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
         let url = |port| format!("http://127.0.0.1:{port}");
-        let child = Command::new(&node.binary)
+        let mut command = match &node.disk {
+            Some(disk) => disk.enter(&node.binary),
+            None => Command::new(&node.binary),
+        };
+        let child = command
             .arg("--data-dir")
             .arg(&node.data_dir)
             .args(["--name", &node.name, "--initial-cluster", &initial])
@@ -137,6 +149,11 @@ impl Cluster {
     /// SIGTERM, then waits for the end.
     pub fn stop(&mut self, at: usize) -> Option<i32> {
         self.nodes[at].member.take().expect("it runs").stop()
+    }
+
+    /// Whether a member has not ended by itself.
+    pub fn runs(&mut self, at: usize) -> bool {
+        self.nodes[at].member.as_mut().is_some_and(|member| matches!(member.child.try_wait(), Ok(None)))
     }
 
     /// Waits for the end of a member that nobody stops.
@@ -192,6 +209,7 @@ impl Cluster {
         let (name, ports) = (format!("m{at}"), Ports::free());
         self.nodes.push(Node {
             data_dir: self.dir.path().join(&name),
+            disk: None,
             name,
             peer_port: ports.peer,
             ports,

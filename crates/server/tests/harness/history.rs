@@ -40,7 +40,11 @@ impl History {
     /// The longest time in which no write was acknowledged, of that between `from` and `until`.
     pub fn longest_gap(&self, from: Instant, until: Instant) -> Duration {
         let is_write = |operation: &&Operation| matches!(operation.what, What::Write { revision: 1.., .. });
-        let ends = self.0.iter().filter(is_write).filter_map(|operation| operation.ended);
+        // Who ended first is noted first, but for a moment.
+        let late = Duration::from_secs(1);
+        let is_recent = |operation: &&Operation| operation.ended.is_none_or(|end| end + late > from);
+        let recent = self.0.iter().rev().take_while(is_recent);
+        let ends = recent.filter(is_write).filter_map(|operation| operation.ended);
         let mut ends: Vec<Instant> = ends.filter(|end| (from..until).contains(end)).collect();
         ends.extend([from, until]);
         ends.sort();

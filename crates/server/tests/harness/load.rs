@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Shared {
+    /// Between two operations of a client.
+    pause: Duration,
     history: Mutex<History>,
     stop: AtomicBool,
     values: AtomicU64,
@@ -43,8 +45,9 @@ async fn client(endpoint: String, shared: Arc<Shared>, mut dice: u64) {
             let operation = Operation { key, begun, ended: is_known.then(Instant::now), what };
             shared.history.lock().expect("not poisoned").0.push(operation);
         }
-        if !is_known {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let pause = if is_known { shared.pause } else { Duration::from_millis(50) };
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
     }
 }
@@ -119,9 +122,15 @@ pub struct Summary {
 impl Load {
     /// Begins to read, write and watch at each of these.
     pub fn start(endpoints: &[String]) -> Load {
+        Load::paced(endpoints, Duration::ZERO)
+    }
+
+    /// The same with a pause after each operation: what everybody did is kept until the end.
+    pub fn paced(endpoints: &[String], pause: Duration) -> Load {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let (shared, until) = (Arc::new(Shared::default()), Arc::new(Mutex::new(None)));
+        let shared = Arc::new(Shared { pause, ..Shared::default() });
+        let until = Arc::new(Mutex::new(None));
         let count = endpoints.len();
         let clients = (0..count * CLIENTS_PER_MEMBER)
             .map(|at| runtime.spawn(client(endpoints[at % count].clone(), shared.clone(), at as u64)))

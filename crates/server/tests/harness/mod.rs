@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod history;
 pub mod load;
 pub mod server;
+pub mod small_disk;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
