@@ -22,6 +22,7 @@ use crate::peer::Peers;
 use crate::rpc::error::{self, Status};
 use crate::task::lease::Leases;
 use crate::task::watch::Hub;
+use crate::thread::background::Background;
 use crate::thread::mailbox::Sender;
 use crate::thread::{apply, raft};
 use crate::tokens::Tokens;
@@ -125,6 +126,8 @@ pub struct Member {
     pub reads: ReadRounds,
     /// Longest a proposal or linearizable read may take.
     pub request_timeout: Duration,
+    /// Threads for long work.
+    pub background: Background,
     /// True once the member is going down.
     pub stop: watch::Receiver<bool>,
     /// A defragmentation runs.

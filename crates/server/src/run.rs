@@ -25,6 +25,7 @@ use crate::peer::identity::Identity;
 use crate::peer::{Links, Peers, snapshot};
 use crate::task;
 use crate::task::slow_disk::SyncPace;
+use crate::thread::background::Background;
 use crate::thread::mailbox::{Sender, mailbox};
 use crate::thread::{apply, commit, raft, snap, wal};
 use crate::tokens::Tokens;
@@ -350,6 +351,7 @@ fn assemble(
         tokens: Arc::new(Tokens::new(std::time::Duration::from_secs(config.auth_token_ttl_s))),
         reads: ReadRounds::default(),
         request_timeout: config.request_timeout(),
+        background: Background::new()?,
         stop,
         defragmenting: AtomicBool::new(false),
         config: config.clone(),

@@ -195,12 +195,12 @@ async fn hash_kv(member: &Arc<Member>, request: Request<Incoming>) -> Response<B
         return refuse(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
     let kv = member.store.kv().clone();
-    match tokio::task::spawn_blocking(move || kv.hash_kv(revision)).await {
-        Ok(Ok(found)) => {
+    match member.background.run(move || kv.hash_kv(revision)).await {
+        Some(Ok(found)) => {
             let json = hash_json(&found);
             with_cluster_id(member, typed(StatusCode::OK, "application/json", json))
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             log::warning!(
                 "failed to get hashKV",
                 "requested-revision" = revision,
@@ -208,7 +208,7 @@ async fn hash_kv(member: &Arc<Member>, request: Request<Incoming>) -> Response<B
             );
             refuse(StatusCode::BAD_REQUEST, &error.to_string())
         }
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, error::STOPPED.message.as_ref()),
+        None => refuse(StatusCode::INTERNAL_SERVER_ERROR, error::STOPPED.message.as_ref()),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::stats::Started;
 /// Chunks handed to the transport are about this long: two HTTP/2 frames of the usual size.
 const CHUNK_BYTES: usize = 32 * 1024;
 /// A record at least this long is passed on as it is; a shorter one is cheaper to copy into a chunk.
-const SPLICE_BYTES: usize = 8 * 1024;
+pub const SPLICE_BYTES: usize = 8 * 1024;
 
 /// What one message of a response is made of. Long lists stay as the stored pieces until the transport asks for them.
 pub enum Message {
@@ -86,6 +86,11 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// An empty one with room for messages that take so many bytes together, but for those that stay where they are.
+    pub fn with_room(bytes: usize) -> Batch {
+        Batch { open: BytesMut::with_capacity(bytes), ..Batch::default() }
+    }
+
     /// Adds one message: the encoded fields that `head` writes, `head_len` bytes, then `rest`.
     pub fn add(&mut self, head_len: usize, head: impl FnOnce(&mut BytesMut), rest: &[Bytes]) {
         let len = head_len + rest.iter().map(Bytes::len).sum::<usize>();

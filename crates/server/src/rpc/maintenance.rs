@@ -120,7 +120,7 @@ pub async fn hash(call: Call, _: pb::HashRequest) -> Result<pb::HashResponse, St
     call.member.flush().await?;
     let kv = call.member.store.kv().clone();
     let start = Instant::now();
-    let hash = blocking(move || kv.hash()).await??;
+    let hash = call.member.background.run(move || kv.hash()).await.ok_or(error::STOPPED)??;
     crate::stats::METRICS.etcd_mvcc_hash_duration_seconds.observe_time(start.elapsed());
     Ok(pb::HashResponse { header: call.member.header(), hash })
 }
@@ -130,7 +130,8 @@ pub async fn hash_kv(call: Call, request: pb::HashKvRequest) -> Result<pb::HashK
     call.admin().await?;
     let kv = call.member.store.kv().clone();
     let start = Instant::now();
-    let found = blocking(move || kv.hash_kv(request.revision)).await??;
+    let hashed = call.member.background.run(move || kv.hash_kv(request.revision)).await;
+    let found = hashed.ok_or(error::STOPPED)??;
     crate::stats::METRICS.etcd_mvcc_hash_rev_duration_seconds.observe_time(start.elapsed());
     let mut header = Some(pb::ResponseHeader { revision: found.revision, ..Default::default() });
     call.member.fill(&mut header);
@@ -140,11 +141,6 @@ pub async fn hash_kv(call: Call, request: pb::HashKvRequest) -> Result<pb::HashK
         compact_revision: found.compact_revision,
         hash_revision: found.hash_revision,
     })
-}
-
-/// Runs long reads beside the front loops.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| error::STOPPED)
 }
 
 /// Maintenance/Snapshot: the database as of now, then its SHA-256 (formats 7.1).
@@ -162,8 +158,8 @@ pub async fn snapshot(call: Call, _: pb::SnapshotRequest, sink: Sink) -> Result<
         "storage-version" = version.clone()
     );
     let (total, shown) = (source.len(), version.clone());
-    let sent = blocking(move || send_file(&source, &version, &sink)).await?;
-    sent?;
+    let sent = member.background.run(move || send_file(&source, &version, &sink)).await;
+    sent.ok_or(error::STOPPED)??;
     crate::stats::METRICS.etcd_disk_backend_snapshot_duration_seconds.observe_time(start.elapsed());
     log::info!(
         "successfully sent database snapshot to client",

@@ -82,7 +82,7 @@ async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Res
     let limit = super::message_limit(&member);
     while let Some(outputs) = stream.next().await {
         let start = Instant::now();
-        let mut batch = Batch::default();
+        let mut batch = Batch::with_room(outputs.iter().map(room).sum());
         let (mut batches, mut events) = (0, 0);
         let responses = outputs.len();
         for output in outputs {
@@ -100,6 +100,15 @@ async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Res
         crate::stats::watch_sent(start, batches, events, responses - batches);
     }
     Err(error::STOPPED)
+}
+
+/// Bytes that a response takes in its batch at most, long events aside.
+fn room(output: &WatchOutput) -> usize {
+    const ALL_BUT_EVENTS: usize = 64;
+    match &output.kind {
+        Kind::Events { events, .. } => ALL_BUT_EVENTS + events.encoded_len().min(super::body::SPLICE_BYTES),
+        _ => ALL_BUT_EVENTS,
+    }
 }
 
 /// Adds the responses one output makes: several only when it is split.

@@ -236,8 +236,8 @@ fn compare(own_id: u64, own: &HashKv, peers: &[Peer]) -> Compared {
 
 async fn hash(member: &Member, revision: i64) -> Result<HashKv, String> {
     let kv = member.store.kv().clone();
-    let hashed = tokio::task::spawn_blocking(move || kv.hash_kv(revision)).await;
-    hashed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    let hashed = member.background.run(move || kv.hash_kv(revision)).await;
+    hashed.ok_or("the member is going down")?.map_err(|error| error.to_string())
 }
 
 async fn ask_all(member: &Member, revision: i64) -> Vec<Peer> {

@@ -1,6 +1,7 @@
 //! The owner threads of a member: each owns its state alone and takes work in batches.
 
 pub mod apply;
+pub mod background;
 pub mod commit;
 pub mod mailbox;
 pub mod raft;
