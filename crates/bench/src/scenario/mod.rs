@@ -95,6 +95,8 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "500 puts per second while a server with 2 GB hashes, sends a snapshot, compacts, defragments" },
     Scenario { name: "list-big", stage: Stage::Big, run: large::list_big,
         about: "a million keys of 1 KB in one answer: one client" },
+    Scenario { name: "delete-range", stage: Stage::Big, run: stalls::delete_range,
+        about: "100,000 keys deleted by one request; 500 puts per second meanwhile" },
 ];
 
 /// How long work that a load leaves behind is still counted as its cost: commits come every 100 ms.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use proto::etcdserverpb::{CompactionRequest, DefragmentRequest, HashKvRequest, SnapshotRequest};
+use proto::etcdserverpb::{
+    CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, SnapshotRequest,
+};
 
 use super::{Stand, big, large};
 use crate::Result;
@@ -20,6 +22,8 @@ const PUTS_PER_SECOND: u32 = 500;
 const VALUE_BYTES: usize = 256;
 /// Puts are watched this long even if the maintenance is over earlier: two thousand of them.
 const WATCHED_MIN: Duration = Duration::from_secs(4);
+/// Keys deleted at once.
+const DELETED_KEYS: u64 = 100_000;
 /// The plain writer's pause: often enough to meet what the disk does, rarely enough to be no load.
 const WRITER_PAUSE: Duration = Duration::from_millis(10);
 const WRITER_BYTES: usize = 512;
@@ -85,6 +89,28 @@ const WORKS: [Work; 4] = [
         run: |client, _| client.ask("/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}).map(drop),
     },
 ];
+
+const DELETION: Work = Work {
+    longest: "longest put during the deletion, ms",
+    p999: "p99.9 during the deletion, ms",
+    above: "",
+    writer: "p99.9 of a plain writer during the deletion, ms",
+    takes: "the deletion takes, ms",
+    run: |client, _| {
+        let (key, range_end) = (big::KEYS.key(0), big::KEYS.key(DELETED_KEYS));
+        let range = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
+        client.ask("/etcdserverpb.KV/DeleteRange", &range).map(drop)
+    },
+};
+
+/// One txn, which nothing can get ahead of.
+pub fn delete_range(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
+    big::ensure(stand)?;
+    let seen = during(stand, &DELETION)?;
+    let figures = seen.figures(&DELETION);
+    stand.failures.join(seen.puts.failures);
+    Ok(figures)
+}
 
 pub fn stalls(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
     big::ensure(stand)?;

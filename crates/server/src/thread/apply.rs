@@ -29,10 +29,12 @@ use crate::task::watch::Hub;
 use crate::tokens::Tokens;
 use crate::waiters::{Answer, Batch, Room, Waiter, Waiters, request_id};
 
-/// Operations in the write buffer above which apply waits for the running commit (times the batch limit).
-const BUFFER_FACTOR_MAX: usize = 10;
-/// Bytes in the write buffer that count as the batch limit, however few operations they are.
+/// Bytes in the write buffer at which it is handed over, however few operations they are.
 const BUFFER_BYTES: usize = 32 << 20;
+/// Apply waits for the running commit when the write buffer holds so many entries, as multiples of the batch limit…
+const ENTRIES_FACTOR_MAX: usize = 10;
+/// …or so many bytes. One entry that changes many keys is no reason to wait.
+const BUFFER_BYTES_MAX: usize = 4 * BUFFER_BYTES;
 /// Pause between two steps of a compaction unless another one is configured.
 const COMPACTION_PAUSE: Duration = Duration::from_millis(10);
 
@@ -121,6 +123,8 @@ pub struct State {
     room: Room,
     /// What this round changed.
     events: Vec<Arc<EventBatch>>,
+    /// Entries executed since the last write buffer was sealed.
+    unsealed: usize,
     /// Write buffers sealed so far, and how many of them are known to be in the file.
     sealed: u64,
     committed: u64,
@@ -246,30 +250,37 @@ impl Apply {
 
     /// Keeps the write buffer moving: arms the interval, seals when it is full, waits when it is far too full.
     fn hand_over(&mut self) {
-        if self.fills(1) || self.state.wants_seal() {
+        if self.fills() || self.state.wants_seal() {
             self.seal();
         } else if self.store.pending_ops() > 0 && !self.state.armed && !self.state.is_committing() {
             self.state.armed = true;
             let _ = self.commit.push(commit::Job::Arm);
         }
         // Not if the seal has taken it all, however much a single txn has written.
-        if self.fills(BUFFER_FACTOR_MAX)
-            && let Err(error) = self.store.commit()
-        {
-            super::fatal("failed to commit to the backend", &error);
+        if self.overflows() {
+            self.state.unsealed = 0;
+            if let Err(error) = self.store.commit() {
+                super::fatal("failed to commit to the backend", &error);
+            }
         }
         self.end_waiting();
     }
 
-    /// Whether the write buffer holds as much as so many batches.
-    fn fills(&self, batches: usize) -> bool {
-        self.store.pending_ops() >= self.batch_limit.saturating_mul(batches)
-            || self.store.pending_bytes() >= BUFFER_BYTES.saturating_mul(batches)
+    /// Whether the write buffer is due, however young it is.
+    fn fills(&self) -> bool {
+        self.store.pending_ops() >= self.batch_limit || self.store.pending_bytes() >= BUFFER_BYTES
+    }
+
+    /// Whether more is executed than can be committed.
+    fn overflows(&self) -> bool {
+        self.state.unsealed >= self.batch_limit.saturating_mul(ENTRIES_FACTOR_MAX)
+            || self.store.pending_bytes() >= BUFFER_BYTES_MAX
     }
 
     fn seal(&mut self) {
         if self.store.seal() {
             self.state.sealed += 1;
+            self.state.unsealed = 0;
             let _ = self.commit.push(commit::Job::Sealed(self.state.sealed));
         } else if self.store.pending_ops() > 0 || self.state.is_committing() {
             return;
@@ -333,6 +344,7 @@ impl Apply {
 
     fn entries(&mut self, entries: &[Entry], batch: &mut Batch<'_>) {
         // The clock is read once per entry: one ends where the next begins.
+        self.state.unsealed += entries.len();
         let mut start = Instant::now();
         for entry in entries {
             let begun = start;
