@@ -1,7 +1,10 @@
-//! How other members are called: one HTTP/1.1 connection per request, or kept by the caller for a stream.
+//! How other members are called: over HTTP/1.1 connections that are kept for the next request, or that end with their
+//! stream.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +13,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -38,46 +42,58 @@ pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
+/// Connections to one URL that wait for a request; more are closed.
+const IDLE_MAX: usize = 4;
+
+type Sender<B> = http1::SendRequest<B>;
+
 /// Dials other members. Where TLS will be added: nobody else opens a connection to a peer.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     timeout: Duration,
+    /// By URL.
+    idle: Arc<Mutex<HashMap<String, Vec<Sender<Body>>>>>,
 }
 
 impl Dialer {
     /// With the timeout that etcd has: a second and an election.
     pub fn new(config: &Config) -> Dialer {
-        Dialer { timeout: Duration::from_millis(1000 + config.election_ms) }
+        Dialer { timeout: Duration::from_millis(1000 + config.election_ms), idle: Arc::default() }
     }
 
-    /// Opens a connection to `url`, the base of a member's URLs. Answers with the host to name in requests, too.
-    pub async fn connect(&self, url: &str) -> Result<(Box<dyn Connection>, String), Error> {
+    /// Opens a connection to `url`, the base of a member's URLs.
+    pub async fn connect(&self, url: &str) -> Result<Box<dyn Connection>, Error> {
         let url = Url::parse(url).map_err(Error::Url)?;
         if url.scheme != crate::config::Scheme::Http {
             return Err(Error::Url(format!("cannot reach {url}: only http is supported yet")));
         }
         let dialed = tokio::time::timeout(self.timeout, dial(&url.host)).await;
         let socket = dialed.map_err(|_| Error::Timeout)?.map_err(|e| Error::Dial(url.host.clone(), e))?;
-        Ok((Box::new(socket), url.host))
+        Ok(Box::new(socket))
     }
 
     /// Sends one request to the member at `url` and answers with the head of the response; the body is still to come.
     /// The connection ends with the body.
-    pub async fn send<B>(&self, url: &str, mut request: Request<B>) -> Result<Response<Incoming>, Error>
+    pub async fn send<B>(&self, url: &str, request: Request<B>) -> Result<Response<Incoming>, Error>
     where
         B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Send + 'static,
     {
-        let (connection, host) = self.connect(url).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(connection)).await?;
+        Ok(self.open(url).await?.send_request(named(url, request)?).await?)
+    }
+
+    async fn open<B>(&self, url: &str) -> Result<Sender<B>, Error>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Send + 'static,
+    {
+        let connection = self.connect(url).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(connection)).await?;
         tokio::spawn(async move {
             // Whoever waits for the answer hears of errors.
             let _ = connection.await;
         });
-        if let Ok(host) = HeaderValue::from_str(&host) {
-            request.headers_mut().insert(header::HOST, host);
-        }
-        Ok(sender.send_request(request).await?)
+        Ok(sender)
     }
 
     /// Sends one request to the member at `url` and collects the answer, of which at most `body_max` bytes are taken.
@@ -92,12 +108,63 @@ impl Dialer {
         let (head, body) = request.into_parts();
         let body = if body.is_empty() { Body::Empty } else { Body::plain(body) };
         let answered = async {
-            let response = self.send(url, Request::from_parts(head, body)).await?;
+            let (response, sender) = self.send_kept(url, Request::from_parts(head, body)).await?;
             let (head, body) = response.into_parts();
-            Ok(Response::from_parts(head, collect(body, body_max).await?))
+            let body = collect(body, body_max).await?;
+            self.keep(url, sender);
+            Ok(Response::from_parts(head, body))
         };
         tokio::time::timeout(timeout, answered).await.map_err(|_| Error::Timeout)?
     }
+
+    /// Sends over a kept connection, or a new one if there is none or it ended before the request left.
+    async fn send_kept(
+        &self,
+        url: &str,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Sender<Body>), Error> {
+        let mut request = named(url, request)?;
+        while let Some(mut sender) = self.kept(url) {
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, sender)),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(failed.into_error().into()),
+                },
+            }
+        }
+        let mut sender = self.open(url).await?;
+        Ok((sender.send_request(request).await?, sender))
+    }
+
+    fn kept(&self, url: &str) -> Option<Sender<Body>> {
+        let mut idle = self.idle.lock();
+        let senders = idle.get_mut(url)?;
+        senders.retain(|sender| !sender.is_closed());
+        let ready = senders.iter().rposition(Sender::is_ready)?;
+        Some(senders.swap_remove(ready))
+    }
+
+    fn keep(&self, url: &str, sender: Sender<Body>) {
+        let mut idle = self.idle.lock();
+        idle.retain(|_, senders| {
+            senders.retain(|sender| !sender.is_closed());
+            !senders.is_empty()
+        });
+        let senders = idle.entry(url.to_owned()).or_default();
+        if senders.len() < IDLE_MAX {
+            senders.push(sender);
+        }
+    }
+}
+
+/// The request with the host it goes to.
+fn named<B>(url: &str, mut request: Request<B>) -> Result<Request<B>, Error> {
+    let host = Url::parse(url).map_err(Error::Url)?.host;
+    if let Ok(host) = HeaderValue::from_str(&host) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+    Ok(request)
 }
 
 async fn dial(host: &str) -> std::io::Result<TcpStream> {
@@ -166,6 +233,32 @@ mod tests {
         let asked = served.await.unwrap();
         assert!(asked.starts_with("GET /members HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains(&format!("host: {}\r\n", url.trim_start_matches("http://"))), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn connections_are_kept_for_the_next_request_and_dialed_anew_when_they_ended() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        // Two answers on each connection, then it ends without a word.
+        let served = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                for _ in 0..2 {
+                    let mut asked = vec![0; 4096];
+                    assert!(socket.read(&mut asked).await.unwrap() > 0);
+                    socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+                }
+            }
+        });
+        let dialer = Dialer::new(&Config::default());
+        for _ in 0..4 {
+            let request = Request::get("/version").body(Bytes::new()).unwrap();
+            let response = dialer.request(&url, request, 10, Duration::from_secs(5)).await.unwrap();
+            assert_eq!(&response.body()[..], b"ok");
+            // The end of a connection is noticed by its task.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        served.await.unwrap();
     }
 
     #[tokio::test]
