@@ -9,6 +9,8 @@ use crate::{Proposal, ProposalError};
 
 /// Proposals held at once while no leader is known.
 const HELD_MAX: usize = 5000;
+/// A batch ends with the proposal that makes it so long: to a leader it goes in one message.
+const BATCH_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 struct Held {
@@ -82,7 +84,7 @@ impl Proposals {
         raft.soft_state().leader.is_none() || !raft.transferee().is_none()
     }
 
-    /// Proposes all that waits as one batch, if a leader is known. While leadership is being handed over everything
+    /// Proposes all that waits in batches, if a leader is known. While leadership is being handed over everything
     /// waits for the next leader: refusing it would make every planned handover visible to clients.
     pub(crate) fn flush(&mut self, raft: &mut Raft) {
         if self.held.is_empty() || Proposals::must_wait(raft) {
@@ -90,23 +92,41 @@ impl Proposals {
         }
         let leads = raft.soft_state().role == Role::Leader;
         let mut conf_change_taken = leads && raft.conf_change_pending();
-        let (mut ids, mut batch) = (Vec::with_capacity(self.held.len()), Vec::with_capacity(self.held.len()));
+        let (mut ids, mut batch, mut batch_bytes) =
+            (Vec::with_capacity(self.held.len()), Vec::with_capacity(self.held.len()), 0);
         for Held { id, entry, .. } in self.held.drain(..) {
             // Consensus would put an empty entry in its place and the proposer would wait in vain.
             if entry.changes_members() && std::mem::replace(&mut conf_change_taken, leads) {
                 self.failed.extend(id.map(|id| (id, ProposalError::ConfChangePending)));
                 continue;
             }
+            batch_bytes += entry.data.len();
             ids.push(id);
             batch.push(entry);
+            if batch_bytes >= BATCH_BYTES {
+                propose(raft, &mut ids, &mut batch, &mut self.failed);
+                batch_bytes = 0;
+            }
         }
-        if let Err(why) = raft.propose(batch) {
-            let why = match why {
-                ProposeError::NoLeader => ProposalError::NoLeader,
-                ProposeError::TooMuchUncommitted => ProposalError::TooManyRequests,
-                ProposeError::Transferring | ProposeError::NotMember => ProposalError::Dropped,
-            };
-            self.failed.extend(ids.into_iter().flatten().map(|id| (id, why)));
+        if !batch.is_empty() {
+            propose(raft, &mut ids, &mut batch, &mut self.failed);
         }
     }
+}
+
+fn propose(
+    raft: &mut Raft,
+    ids: &mut Vec<Option<u64>>,
+    batch: &mut Vec<Entry>,
+    failed: &mut Vec<(u64, ProposalError)>,
+) {
+    if let Err(why) = raft.propose(std::mem::take(batch)) {
+        let why = match why {
+            ProposeError::NoLeader => ProposalError::NoLeader,
+            ProposeError::TooMuchUncommitted => ProposalError::TooManyRequests,
+            ProposeError::Transferring | ProposeError::NotMember => ProposalError::Dropped,
+        };
+        failed.extend(ids.drain(..).flatten().map(|id| (id, why)));
+    }
+    ids.clear();
 }

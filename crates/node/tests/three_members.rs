@@ -198,6 +198,18 @@ fn a_followers_proposal_that_meets_a_handover_reaches_the_next_leader() {
 }
 
 #[test]
+fn long_proposals_go_to_the_leader_in_several_messages() {
+    let mut cluster = Cluster::new();
+    cluster.elect(1);
+    let long = |id| Input::Propose(Proposal { id, data: Bytes::from(vec![b'x'; 600 << 10]) });
+    cluster.feed(2, (1..=5).map(long));
+    let forwarded = |message: &&Message| message.kind == MessageKind::Prop;
+    assert_eq!(cluster.network.iter().filter(forwarded).count(), 3, "two in each, and one");
+    cluster.settle();
+    assert_eq!(cluster.applied(2).len(), 5);
+}
+
+#[test]
 fn what_only_the_leader_of_a_term_may_propose_reaches_no_other_leader() {
     let mut cluster = Cluster::new();
     cluster.elect(1);
