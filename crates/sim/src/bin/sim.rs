@@ -8,6 +8,9 @@ use sim::{Cluster, Mutation, Summary};
 
 const USAGE: &str = "usage: sim (--seed N [--count N] | --minutes N) [--mistake NAME]";
 
+/// How often long work says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
+
 #[derive(Default)]
 struct Wanted {
     seed: Option<u64>,
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let first = wanted.seed.unwrap_or_else(fresh);
     let mut sum = Summary::default();
     let mut runs = 0;
+    let mut told = begun;
     for seed in first.. {
         if until.map_or(runs >= wanted.count.max(1), |until| Instant::now() >= until) {
             break;
@@ -42,6 +46,10 @@ fn main() -> ExitCode {
             }
         }
         runs += 1;
+        if told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
+            eprintln!("{runs} runs in {:.0?}, none failed", begun.elapsed());
+        }
     }
     println!("{runs} runs from seed {first} in {:?}: {sum:?}", begun.elapsed());
     ExitCode::SUCCESS
