@@ -319,7 +319,7 @@ fn initial_members_with(config: &Config, member_id: u64) -> Result<Vec<store::Me
 fn check_advertised(config: &Config, own: &store::Member) -> Result<(), Error> {
     let mut advertised: Vec<String> = config.advertise_peer_urls.iter().map(ToString::to_string).collect();
     advertised.sort();
-    if advertised == own.peer_urls {
+    if join::same_urls(&advertised, &own.peer_urls) {
         return Ok(());
     }
     Err(Error::Config(format!(
@@ -571,6 +571,21 @@ pub(crate) mod tests {
 
     pub fn start(disk: &disk::MemDisk) -> Booted {
         boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &fresh(), None).unwrap()
+    }
+
+    #[test]
+    fn a_member_may_advertise_the_address_of_its_name() {
+        let boot_at = |host: &str| {
+            let advertise_peer_urls = vec![crate::config::Url::plain(host, 2380)];
+            let disk = Arc::new(disk::MemDisk::new(0)) as Arc<dyn Disk>;
+            boot(&disk, &Config { advertise_peer_urls, ..fresh() }, None)
+        };
+        boot_at("127.0.0.1").unwrap();
+        let refused = boot_at("127.0.0.2").err().unwrap().to_string();
+        assert!(
+            refused.contains("missing from --initial-advertise-peer-urls=http://127.0.0.2:2380"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -100,7 +100,7 @@ fn shown(cluster: &Cluster) -> String {
 }
 
 /// Equal as texts, or once their host names are resolved.
-fn same_urls(a: &[String], b: &[String]) -> bool {
+pub(super) fn same_urls(a: &[String], b: &[String]) -> bool {
     let sorted = |urls: &[String]| {
         let mut urls = urls.to_vec();
         urls.sort();
