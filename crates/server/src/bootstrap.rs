@@ -1,7 +1,10 @@
 //! From a data directory, empty or not, to everything a member needs to run. Formats 1.1, 5.9, 6.4, 6.6.
 
+pub mod discovery;
+mod dns;
 pub mod join;
 mod old;
+pub mod registry;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +21,7 @@ use wal::{Wal, codec};
 use crate::config::{ClusterState, Config, Emulated};
 use crate::log;
 use crate::peer::ask::Cluster;
+use crate::peer::client::Dialer;
 
 /// Why a member cannot start.
 #[derive(Debug, Error)]
@@ -37,6 +41,14 @@ pub enum Error {
     Config(String),
     #[error("{0}")]
     Damaged(String),
+    #[error("failed to join discovery cluster ({0})")]
+    Discovery(#[from] registry::Error),
+    /// The first start ended between creating the log and seeding it.
+    #[error(
+        "the log of member {0:x} is empty and --initial-cluster does not name that member: \
+         start with the flags of the first start, or remove the data directory"
+    )]
+    Unseeded(u64),
 }
 
 /// What the disk held, or what was put there.
@@ -89,6 +101,34 @@ pub fn own_version(config: &Config) -> Version {
         Emulated::V3_5 => Version::V3_5,
         Emulated::V3_6 => Version::V3_6,
         Emulated::V3_7 => Version::V3_7,
+    }
+}
+
+/// Opens the member's files or, at a first start, creates them once it is known who the members are.
+///
+/// # Errors
+/// Everything for which a member cannot start; see [`join::find`] and [`discovery::complete`], too.
+pub async fn start(disk: &Arc<dyn Disk>, config: &Arc<Config>, dialer: &Dialer) -> Result<Booted, Error> {
+    if !Wal::exists(disk.as_ref(), &config.wal_path()) {
+        let joined = join::find(disk.as_ref(), config, dialer).await?;
+        // Who cannot keep files shall not be on a list of members.
+        prepare_dirs(disk.as_ref(), config)?;
+        let complete = discovery::complete(config, dialer).await?;
+        return boot(disk, &complete, joined);
+    }
+    if discovery::uses_registry(config) {
+        log::warning!(
+            "discovery token is ignored since cluster already initialized; valid logs are found",
+            "wal-dir" = log::Value::text(config.wal_path().display())
+        );
+    }
+    match boot(disk, config, None) {
+        Err(Error::Unseeded(_)) if discovery::is_wanted(config) => {
+            let prepared = discovery::prepare(config).await?;
+            let complete = discovery::complete(&prepared, dialer).await?;
+            boot(disk, &complete, None)
+        }
+        booted => booted,
     }
 }
 
@@ -310,10 +350,7 @@ fn initial_members_with(config: &Config, member_id: u64) -> Result<Vec<store::Me
     if initial.iter().any(|member| member.id == member_id) {
         return Ok(initial);
     }
-    Err(Error::Config(format!(
-        "the log of member {member_id:x} is empty and --initial-cluster does not name that member: \
-         start with the flags of the first start, or remove the data directory"
-    )))
+    Err(Error::Unseeded(member_id))
 }
 
 fn check_advertised(config: &Config, own: &store::Member) -> Result<(), Error> {

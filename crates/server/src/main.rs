@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     }
     std::mem::take(&mut config.notes).iter().for_each(log::write);
     notices::called(&config);
+    let registry = config.discovery.clone();
     match run::run(config) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(signal)) => {
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Err(error) => log::fatal!("discovery failed", "error" = error.to_string()),
+        Err(error) => {
+            notices::failed(error.as_ref(), &registry);
+            ExitCode::FAILURE
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ::raft::ConfChangeKind;
 
 use crate::bootstrap::{self, Booted, Took};
-use crate::config::{AutoCompaction, BCRYPT_COST, BCRYPT_COSTS, ClusterState, Config};
+use crate::config::{AutoCompaction, BCRYPT_COST, BCRYPT_COSTS, ClusterState, Config, Discovery};
 use crate::log;
 
 /// An id as etcd shows it.
@@ -91,7 +91,8 @@ pub fn starting(config: &Config, was_initialized: bool) {
         "discovery-cert" = &registry.cert,
         "discovery-key" = &registry.key,
         "discovery-cacert" = &registry.cacert,
-        "discovery-user" = &registry.user,
+        // A password may come with it.
+        "discovery-user" = registry.user.split(':').next().unwrap_or_default(),
         "downgrade-check-interval" = config.downgrade_check_time,
         "max-learners" = config.max_learners,
         "v2-deprecation" = "write-only"
@@ -105,6 +106,20 @@ pub fn starting(config: &Config, was_initialized: bool) {
             "recommended-request-size" = log::size(RECOMMENDED_REQUEST_BYTES)
         );
     }
+}
+
+/// The member could not start. The last line of its log, whatever it was that failed, is etcd's.
+pub fn failed(error: &(dyn std::error::Error + 'static), registry: &Discovery) {
+    if !matches!(error.downcast_ref(), Some(bootstrap::Error::Discovery(_))) {
+        log::fatal!("discovery failed", "error" = error.to_string());
+    }
+    log::warning!(
+        "failed to bootstrap; discovery token was already used",
+        "discovery-token" = &registry.token,
+        "discovery-endpoints" = &registry.endpoints,
+        "error" = error.to_string()
+    );
+    log::warning!("do not reuse discovery token; generate a new one to bootstrap a cluster");
 }
 
 /// How old history becomes; a number of revisions counts as so many nanoseconds, as in etcd.

@@ -81,12 +81,16 @@ impl Running {
     async fn open(config: &Arc<Config>) -> Result<Running, StartError> {
         let listeners = Listeners::bind(config)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        notices::starting(config, ::wal::Wal::exists(disk.as_ref(), &config.wal_path()));
+        let was_initialized = ::wal::Wal::exists(disk.as_ref(), &config.wal_path());
+        let config = match was_initialized {
+            true => config,
+            false => &bootstrap::discovery::prepare(config).await?,
+        };
+        notices::starting(config, was_initialized);
         crate::stats::prepare(config.metrics == crate::config::Metrics::Extensive);
         let start = Instant::now();
-        let found = bootstrap::join::find(disk.as_ref(), config, &Dialer::new(config)).await;
-        let booted = found
-            .and_then(|cluster| bootstrap::boot(&disk, config, cluster))
+        let booted = bootstrap::start(&disk, config, &Dialer::new(config))
+            .await
             .inspect_err(|error| log::error!("bootstrap failed", "error" = error.to_string()))?;
         notices::booted(config, &booted);
         let (took, opened) = (booted.took, start.elapsed());
@@ -220,8 +224,8 @@ pub(crate) fn check_supported(config: &Config) -> Result<(), StartError> {
     if config.auth_token != "simple" {
         return Err(format!("--auth-token={} is not supported yet: use simple", config.auth_token).into());
     }
-    if !config.discovery_srv.is_empty() || !config.discovery.endpoints.is_empty() {
-        return Err("discovery is not supported yet: use --initial-cluster".into());
+    if config.discovery.needs_tls() {
+        return Err("TLS to the registry of --discovery-endpoints is not supported yet".into());
     }
     Ok(())
 }

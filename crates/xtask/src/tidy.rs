@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("backend", &["disk"]),
     ("mvcc", &["backend", "proto"]),
     ("store", &["mvcc", "backend", "proto"]),
-    ("server", &["http2", "node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
+    ("server", &["client", "http2", "node", "store", "mvcc", "backend", "wal", "disk", "raft", "proto"]),
     ("client", &["proto"]),
     ("http2", &[]),
     ("etcdctl", &["client", "proto"]),

@@ -34,6 +34,10 @@ pub async fn find(disk: &dyn Disk, config: &Config, dialer: &Dialer) -> Result<O
         refuse_if_known(&local, &others, config, dialer).await?;
         return Ok(None);
     }
+    if super::discovery::uses_registry(config) {
+        let refused = "discovery URL should not be set when joining existing initial cluster";
+        return Err(Error::Config(refused.into()));
+    }
     let found = ask::cluster(dialer, &others, CLUSTER_WAIT, true).await;
     let cluster =
         found.map_err(|error| Error::Config(format!("cannot fetch cluster info from peer urls: {error}")))?;
@@ -45,14 +49,15 @@ pub async fn find(disk: &dyn Disk, config: &Config, dialer: &Dialer) -> Result<O
 }
 
 /// Peer URLs of all members but the one of this name, sorted.
-fn other_urls(members: &[Member], name: &str) -> Vec<String> {
+pub(super) fn other_urls(members: &[Member], name: &str) -> Vec<String> {
     let mut urls: Vec<String> =
         members.iter().filter(|m| m.name != name).flat_map(|m| m.peer_urls.clone()).collect();
     urls.sort();
     urls
 }
 
-async fn refuse_if_known(
+/// A cluster that has heard of this member's client URLs has heard its votes.
+pub(super) async fn refuse_if_known(
     local: &[Member],
     others: &[String],
     config: &Config,

@@ -54,9 +54,16 @@ fn fill_derived(said: &mut Said, from_file: bool) {
         && !said.given.contains("advertise-client-urls");
     let d = &mut said.draft;
     let c = &mut d.config;
-    let discovered = !c.discovery_srv.is_empty() || !c.discovery.endpoints.is_empty();
+    let by_name = !from_file && !c.discovery_srv_name.is_empty();
+    let discovered = by_name || !c.discovery_srv.is_empty() || !c.discovery.endpoints.is_empty();
     let untouched = c.initial_cluster.is_empty() || c.initial_cluster == DEFAULT_CLUSTER;
+    if !from_file {
+        c.discovery.endpoints.sort();
+        c.discovery.endpoints.dedup();
+    }
+    let said_so = !from_file && said.given.contains("initial-cluster");
     match (untouched, discovered) {
+        (true, true) if said_so => {}
         (true, true) => c.initial_cluster.clear(),
         (true, false) if c.name == "default" => c.initial_cluster = DEFAULT_CLUSTER.into(),
         (true, false) => {
@@ -230,10 +237,10 @@ fn bootstrap(said: &Said, from_file: bool, wrong: &mut Vec<Problem>) {
         wrong.push(flags(
             r#"multiple discovery or bootstrap flags are set. Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv""#,
         ));
-    } else if c.discovery.endpoints.iter().any(String::is_empty) {
-        wrong.push(flags("--discovery-endpoints must not contain empty endpoints"));
     } else if c.discovery.endpoints.is_empty() != c.discovery.token.is_empty() {
         wrong.push(flags("both --discovery-token and --discovery-endpoints must be set"));
+    } else if c.discovery.endpoints.iter().any(|endpoint| endpoint.trim().is_empty()) {
+        wrong.push(flags("--discovery-endpoints must not contain empty endpoints"));
     }
     if !from_file && c.advertise_client_urls.is_empty() {
         wrong.push(flags("--advertise-client-urls is required when --listen-client-urls is set explicitly"));

@@ -207,5 +207,4 @@ pub(super) fn sorted() -> Vec<&'static Flag> {
 pub(super) const HTTP: Status = Status::Partly("https and unixs are refused until TLS");
 pub(super) const CLUSTER: Status = Status::Later("clustering");
 pub(super) const TLS: Status = Status::Later("TLS");
-pub(super) const DISCOVERY: Status = Status::Later("discovery");
 pub(super) const TRACES: Status = Status::Later("tracing");

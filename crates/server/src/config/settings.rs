@@ -281,6 +281,21 @@ pub struct Discovery {
     pub password: String,
 }
 
+impl Discovery {
+    /// The registry is to be spoken to over TLS: what etcd takes for a wish for it.
+    pub fn needs_tls(&self) -> bool {
+        let files = [&self.cert, &self.key, &self.cacert].iter().any(|file| !file.is_empty());
+        let secure = |endpoint: &String| {
+            endpoint.trim().starts_with("https:") || endpoint.trim().starts_with("unixs:")
+        };
+        !self.endpoints.is_empty()
+            && (files
+                || !self.insecure_transport
+                || self.insecure_skip_tls_verify
+                || self.endpoints.iter().any(secure))
+    }
+}
+
 impl Default for Discovery {
     fn default() -> Self {
         Discovery {

@@ -100,6 +100,9 @@ fn the_initial_cluster_follows_name_and_peer_urls() {
     assert_eq!(members.len(), 1);
     assert_eq!(members[0].1.len(), 2);
     assert_eq!(good(&["--discovery-srv=example.com"]).initial_cluster, "");
+    assert_eq!(good(&["--discovery-srv-name=a"]).initial_cluster, "");
+    let both = ["--discovery-srv=example.com", "--initial-cluster=default=http://localhost:2380"];
+    assert!(reason(&load_words(&both, &[]).unwrap_err()).contains("multiple discovery or bootstrap flags"));
 }
 
 #[test]
@@ -301,11 +304,12 @@ fn the_flag_list_has_every_row_of_the_surface_table() {
 
 #[test]
 fn the_flags_said_to_be_refused_are_refused_at_the_start_and_no_others() {
-    let together = &["--discovery-endpoints=http://x:1", "--discovery-token=t"][..];
+    let with = |flag: &'static str| ["--discovery-endpoints=http://x:1", "--discovery-token=t", flag];
     let refused = [
-        ("discovery-endpoints", together),
-        ("discovery-token", together),
-        ("discovery-srv", &["--discovery-srv=example.com"][..]),
+        ("discovery-cert", with("--discovery-cert=x")),
+        ("discovery-key", with("--discovery-key=x")),
+        ("discovery-cacert", with("--discovery-cacert=x")),
+        ("discovery-insecure-skip-tls-verify", with("--discovery-insecure-skip-tls-verify")),
     ];
     for flag in flags::sorted() {
         let row = refused.iter().find(|(name, _)| *name == flag.name);
@@ -320,6 +324,11 @@ fn the_flags_said_to_be_refused_are_refused_at_the_start_and_no_others() {
         }
     }
     crate::run::check_supported(&good(&["--auth-token=jwt,pub-key=x"])).expect_err("jwt");
+    let (secure, token) = ("--discovery-endpoints=http://x:1,https://y:1", "--discovery-token=t");
+    crate::run::check_supported(&good(&[secure, token])).expect_err("https");
+    crate::run::check_supported(&good(&with("--discovery-insecure-transport=false")))
+        .expect_err("not insecure");
+    crate::run::check_supported(&good(&with("--discovery-user=u"))).expect("discovery");
 }
 
 #[test]

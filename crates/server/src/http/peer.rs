@@ -58,24 +58,16 @@ fn done() -> Response<Body> {
     response
 }
 
-/// What a post is answered that is none, or comes from no member of this cluster.
-fn refusal(member: &Member, request: &Request<Incoming>) -> Option<Response<Body>> {
-    if request.method() != Method::POST {
-        return Some(method_not_allowed("POST"));
-    }
-    if let Err(why) = member.peers.identity().check(request.headers()) {
-        return Some(refused(StatusCode::PRECONDITION_FAILED, why));
-    }
-    member.peers.remember(request.headers());
-    None
-}
-
 /// One message.
 async fn message(member: &Arc<Member>, request: Request<Incoming>) -> Response<Body> {
-    if let Some(refused) = refusal(member, &request) {
-        return refused;
+    if request.method() != Method::POST {
+        return method_not_allowed("POST");
     }
     let peers = &member.peers;
+    if let Err(why) = peers.identity().check(request.headers()) {
+        return refused(StatusCode::PRECONDITION_FAILED, why);
+    }
+    peers.remember(request.headers());
     let body = client::collect(request.into_body(), usize::try_from(MESSAGE_BYTES_MAX).unwrap_or(usize::MAX));
     let Ok(Ok(body)) = tokio::time::timeout(BODY_TIMEOUT, body).await else {
         return refused(StatusCode::BAD_REQUEST, "error reading raft message");
@@ -96,10 +88,14 @@ async fn message(member: &Arc<Member>, request: Request<Incoming>) -> Response<B
 
 /// A snapshot and its database.
 async fn receive_snapshot(member: &Arc<Member>, request: Request<Incoming>) -> Response<Body> {
-    if let Some(refused) = refusal(member, &request) {
-        return refused;
+    if request.method() != Method::POST {
+        return method_not_allowed("POST");
     }
     let peers = &member.peers;
+    if let Err(why) = peers.identity().check(request.headers()) {
+        return refused(StatusCode::PRECONDITION_FAILED, why);
+    }
+    peers.remember(request.headers());
     let from = peers.shown(parse_id(said(request.headers(), identity::SERVER_FROM)));
     match peers.receive_snapshot(&from, request.into_body()).await {
         Ok(()) => done(),

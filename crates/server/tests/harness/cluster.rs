@@ -112,10 +112,14 @@ impl Cluster {
             Some(disk) => disk.enter(&node.binary),
             None => Command::new(&node.binary),
         };
+        // Who finds the others through a registry does not name them.
+        let discovered = node.flags.iter().any(|flag| flag.starts_with("--discovery-"));
+        let named = if discovered { Vec::new() } else { vec!["--initial-cluster", &initial] };
         let child = command
             .arg("--data-dir")
             .arg(&node.data_dir)
-            .args(["--name", &node.name, "--initial-cluster", &initial])
+            .args(["--name", &node.name])
+            .args(named)
             .args(["--listen-client-urls", &url(node.ports.client)])
             .args(["--advertise-client-urls", &url(node.ports.client)])
             .args(["--listen-peer-urls", &url(node.ports.peer)])
