@@ -145,11 +145,20 @@ impl Replayer {
                 let snapshot = parse_snapshot(record.data)?;
                 self.last_index = self.last_index.max(snapshot.index.0);
                 if snapshot.index == self.start.index {
-                    self.found = Some(snapshot);
+                    self.begin(snapshot);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// A log that goes on with an older term was replaced by a leader's snapshot: all of it, what came after the index,
+    /// too. etcd lets that come back, and the member then votes for one whose log does not reach the snapshot.
+    fn begin(&mut self, snapshot: SnapshotRecord) {
+        if self.entries.first().is_some_and(|next| next.term < snapshot.term) {
+            self.entries.clear();
+        }
+        self.found = Some(snapshot);
     }
 
     fn metadata(&mut self, data: &[u8]) -> Result<(), String> {

@@ -104,6 +104,25 @@ fn reading_starts_at_a_snapshot_the_log_knows() {
 }
 
 #[test]
+fn a_leaders_snapshot_replaces_what_was_behind_it_and_a_snapshot_of_its_own_does_not() {
+    let (disk, _, mut wal) = created(SMALL);
+    let entries: Vec<Entry> = (1..=5).map(|index| entry(index, 1, vec![1])).collect();
+    wal.append(Some(&state(1, 3)), &entries).unwrap();
+    wal.save_snapshot(&record(3, 1)).unwrap();
+    assert_eq!(Wal::read(&*disk, dir(), &record(3, 1)).unwrap().entries, entries[3..]);
+    // The leader of term 2 has another entry 4.
+    wal.save_snapshot(&record(4, 2)).unwrap();
+    wal.append(Some(&state(2, 4)), &[]).unwrap();
+    wal.sync().unwrap();
+    assert_eq!(Wal::read(&*disk, dir(), &record(4, 2)).unwrap().entries, []);
+    // Its log goes on, and another snapshot of the same state changes nothing.
+    let more = [entry(5, 2, vec![2]), entry(6, 2, vec![2])];
+    wal.append(Some(&state(2, 6)), &more).unwrap();
+    wal.save_snapshot(&record(4, 2)).unwrap();
+    assert_eq!(Wal::read(&*disk, dir(), &record(4, 2)).unwrap().entries, more);
+}
+
+#[test]
 fn a_snapshot_beyond_the_commit_index_is_not_valid() {
     let (disk, _, mut wal) = created(SMALL);
     wal.append(Some(&state(1, 1)), &[entry(1, 1, vec![]), entry(2, 1, vec![])]).unwrap();
