@@ -19,6 +19,11 @@ pub fn balsa() -> PathBuf {
     std::env::var_os("BALSA_ETCD").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_etcd")), PathBuf::from)
 }
 
+/// Whether there is time for the long form of a test.
+pub fn is_long() -> bool {
+    std::env::var_os("BALSA_LONG").is_some()
+}
+
 /// A Go etcd with its tools.
 pub struct Reference {
     pub etcd: PathBuf,
