@@ -5,6 +5,7 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use harness::cluster::Cluster;
+use harness::is_long;
 use harness::load::Load;
 
 /// The member whose disk is small.
@@ -13,10 +14,6 @@ const SMALL: usize = 0;
 /// read them.
 const FLAGS: [&str; 3] =
     ["--auto-compaction-mode=revision", "--auto-compaction-retention=20000", "--max-wals=2"];
-
-fn is_long() -> bool {
-    std::env::var_os("BALSA_LONG").is_some()
-}
 
 /// One fault and its end.
 type Fault = (&'static str, fn(&mut Cluster), fn(&mut Cluster));
@@ -99,7 +96,7 @@ const DISK_FAULTS: &[Fault] = &[
     (
         "leader's disk full",
         |c| {
-            lead(c, SMALL);
+            c.lead(SMALL);
             fill(c);
         },
         free,
@@ -107,20 +104,12 @@ const DISK_FAULTS: &[Fault] = &[
     (
         "follower's disk full",
         |c| {
-            lead(c, SMALL + 1);
+            c.lead(SMALL + 1);
             fill(c);
         },
         free,
     ),
 ];
-
-fn lead(cluster: &Cluster, at: usize) {
-    let leader = cluster.leader();
-    if leader != at {
-        let id = cluster.member_id(at);
-        cluster.ctl(leader, &["move-leader", &id]);
-    }
-}
 
 /// Nobody knows what is on a disk on which a write failed: the member ends, with what it has promised.
 fn fill(cluster: &mut Cluster) {

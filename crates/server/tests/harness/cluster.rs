@@ -195,6 +195,14 @@ impl Cluster {
         }
     }
 
+    /// Has a member lead.
+    pub fn lead(&self, at: usize) {
+        let leader = self.leader();
+        if leader != at {
+            self.ctl(leader, &["move-leader", &self.member_id(at)]);
+        }
+    }
+
     /// Somebody who runs and does not lead.
     pub fn follower(&self) -> usize {
         let leader = self.leader();

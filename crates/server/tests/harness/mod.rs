@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod history;
 pub mod load;
+pub mod replace;
 pub mod server;
 pub mod small_disk;
 
