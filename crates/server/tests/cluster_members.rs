@@ -35,8 +35,17 @@ fn join(cluster: &mut Cluster) -> usize {
 }
 
 #[test]
-fn members_join_as_learners_are_promoted_and_leave() {
-    let mut cluster = Cluster::balsa(3, &[]);
+fn members_of_three_join_as_learners_are_promoted_and_leave() {
+    members_come_and_go(3);
+}
+
+#[test]
+fn members_of_five_join_as_learners_are_promoted_and_leave() {
+    members_come_and_go(5);
+}
+
+fn members_come_and_go(at_first: usize) {
+    let mut cluster = Cluster::balsa(at_first, &[]);
     cluster.put_many(0, "k", 50);
     let (fourth, fifth) = (join(&mut cluster), join(&mut cluster));
     cluster.put_many(fifth, "l", 50);

@@ -79,7 +79,7 @@ impl Cluster {
             let local = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
             links.open(local(node.peer_port), at, local(node.ports.peer)).expect("a free port");
         }
-        match SmallDisk::mount(&cluster.nodes[0].data_dir) {
+        match SmallDisk::in_memory(&cluster.nodes[0].data_dir) {
             Ok(disk) => cluster.nodes[0].disk = Some(disk),
             Err(why) => println!("no member has a small disk, so none is filled: {why}"),
         }

@@ -1,29 +1,51 @@
-//! A small file system of a member's own, which can be filled. It lives in a mount namespace, so no privilege is needed
-//! where user namespaces are allowed.
+//! A small file system of a member's own, which can be filled or frozen. It lives in a mount namespace, seen by who enters.
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Enough for a few segments of the log, a database and one that is being received.
-const SIZE_MIB: usize = 320;
+const SIZE_MIB: u64 = 320;
 
 /// A directory that is a small disk to those who enter; gone when this is dropped.
 pub struct SmallDisk {
     /// Holds the namespace, and with it what is on the disk, while no member runs.
     holder: Child,
-    /// The directory as seen from outside.
-    seen_from_here: PathBuf,
+    dir: PathBuf,
+    /// What kinds of namespace to enter.
+    namespaces: &'static [&'static str],
 }
 
 impl SmallDisk {
-    /// Mounts one over `dir`; says why if that is not permitted here.
-    pub fn mount(dir: &Path) -> Result<SmallDisk, String> {
+    /// Mounts one in memory over `dir`; says why if that is not permitted here. It needs user namespaces, but no privilege.
+    pub fn in_memory(dir: &Path) -> Result<SmallDisk, String> {
+        let mount = format!("mount -t tmpfs -o size={SIZE_MIB}m,mode=0700 none \"$1\"");
+        SmallDisk::mount(
+            dir,
+            &mount,
+            &["--map-root-user", "--mount"],
+            &["--user", "--mount", "--preserve-credentials"],
+        )
+    }
+
+    /// One in a file, which can be frozen. It needs privilege and loop devices.
+    pub fn freezable(dir: &Path) -> Result<SmallDisk, String> {
+        let image = File::create(dir.with_extension("image")).map_err(|error| error.to_string())?;
+        image.set_len(SIZE_MIB << 20).map_err(|error| error.to_string())?;
+        let mount = "mkfs.ext4 -q \"$1.image\" && mount -o loop \"$1.image\" \"$1\" && chmod 0700 \"$1\"";
+        SmallDisk::mount(dir, mount, &["--mount"], &["--mount"])
+    }
+
+    fn mount(
+        dir: &Path,
+        mount: &str,
+        unshare: &[&str],
+        namespaces: &'static [&'static str],
+    ) -> Result<SmallDisk, String> {
         fs::create_dir_all(dir).map_err(|error| error.to_string())?;
-        let mount =
-            format!("mount -t tmpfs -o size={SIZE_MIB}m,mode=0700 none \"$1\" && echo there && exec cat");
         let mut holder = Command::new("unshare")
-            .args(["--map-root-user", "--mount", "sh", "-c", &mount, "sh"])
+            .args(unshare)
+            .args(["sh", "-c", &format!("{mount} && echo there && exec cat"), "sh"])
             .arg(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -36,23 +58,21 @@ impl SmallDisk {
             let output = holder.wait_with_output().map_err(|error| error.to_string())?;
             return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
         }
-        let root = PathBuf::from(format!("/proc/{}/root", holder.id()));
-        let inside = dir.strip_prefix("/").map_err(|error| error.to_string())?;
-        Ok(SmallDisk { seen_from_here: root.join(inside), holder })
+        Ok(SmallDisk { holder, dir: dir.to_owned(), namespaces })
     }
 
     /// A command that runs `program` where the disk is seen; its process is the program's.
-    pub fn enter(&self, program: &Path) -> Command {
+    pub fn enter(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command
-            .args(["--user", "--mount", "--preserve-credentials", "--target"])
-            .arg(self.holder.id().to_string())
-            .arg(program);
+        let target = format!("--target={}", self.holder.id());
+        command.args(self.namespaces).arg(target).arg(program);
         command
     }
 
+    /// As seen from outside.
     fn ballast(&self) -> PathBuf {
-        self.seen_from_here.join("ballast")
+        let inside = self.dir.strip_prefix("/").expect("an absolute path");
+        PathBuf::from(format!("/proc/{}/root", self.holder.id())).join(inside).join("ballast")
     }
 
     /// Takes all that is free.
@@ -67,10 +87,27 @@ impl SmallDisk {
     pub fn free(&self) {
         fs::remove_file(self.ballast()).expect("the ballast");
     }
+
+    /// Lets every write wait, and every sync.
+    pub fn freeze(&self) {
+        assert!(self.fsfreeze("--freeze"), "it can be frozen");
+    }
+
+    /// Ends that.
+    pub fn thaw(&self) {
+        assert!(self.fsfreeze("--unfreeze"), "it was frozen");
+    }
+
+    fn fsfreeze(&self, how: &str) -> bool {
+        let done = self.enter("fsfreeze").arg(how).arg(&self.dir).stderr(Stdio::null()).status();
+        done.is_ok_and(|status| status.success())
+    }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
+        // Who waits for a frozen disk cannot be killed.
+        self.fsfreeze("--unfreeze");
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
