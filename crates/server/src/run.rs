@@ -135,7 +135,9 @@ impl Running {
         let Some(listeners) = self.pending.take() else { return Ok(()) };
         let member = &self.member;
         if member.config.features.initial_corrupt_check {
-            task::corruption::initial(member).await?;
+            task::corruption::initial(member)
+                .await
+                .inspect_err(|why| log::error!("checkInitialHashKV failed", "error" = why.clone()))?;
         }
         for listener in listeners.peers {
             log::info!("serving peer traffic", "address" = listener.address());
