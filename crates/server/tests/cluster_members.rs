@@ -1,6 +1,8 @@
 //! The membership changes while the cluster runs, and followers serve what only the leader can decide.
 mod harness;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use harness::balsa;
@@ -109,15 +111,15 @@ fn followers_have_leases_renewed_and_told_by_the_leader() {
 
 #[test]
 fn leadership_is_handed_over_without_a_failed_write() {
+    const WRITERS: usize = 4;
     let mut cluster = Cluster::balsa(3, &[]);
     let leader = cluster.leader();
     let others: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
-    let endpoints: Vec<String> = others.iter().map(|at| cluster.nodes[*at].ports.endpoint()).collect();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let writers: Vec<_> = endpoints
-        .into_iter()
-        .map(|endpoint| {
-            let stop = stop.clone();
+    let stops: [Arc<AtomicBool>; 3] = Default::default();
+    let writers: Vec<_> = (0..3 * WRITERS)
+        .map(|writer| {
+            let at = writer % 3;
+            let (endpoint, stop) = (cluster.nodes[at].ports.endpoint(), stops[at].clone());
             std::thread::spawn(move || writes_until(&endpoint, &stop))
         })
         .collect();
@@ -126,26 +128,26 @@ fn leadership_is_handed_over_without_a_failed_write() {
         cluster.ctl(cluster.leader(), &["move-leader", &id]);
     }
     assert_eq!(cluster.leader(), leader);
-    // A planned stop is the same.
+    // A planned stop is the same to all but who is connected to this one.
+    stops[leader].store(true, Ordering::Relaxed);
+    std::thread::sleep(Duration::from_millis(500));
     cluster.stop(leader);
     std::thread::sleep(Duration::from_secs(1));
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    for writer in writers {
-        let written = writer.join().expect("no write fails");
-        println!(
-            "{written} writes, none tried twice, while leadership moved three times and its holder was stopped"
-        );
-        assert!(written > 50, "only {written} writes");
-    }
+    stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
+    let written: usize = writers.into_iter().map(|writer| writer.join().expect("no write fails")).sum();
+    println!(
+        "{written} writes, none tried twice, while leadership moved three times and its holder was stopped"
+    );
+    assert!(written > 200, "only {written} writes");
 }
 
 /// Puts one after the other; each must succeed at the first try.
-fn writes_until(endpoint: &str, stop: &std::sync::atomic::AtomicBool) -> usize {
+fn writes_until(endpoint: &str, stop: &AtomicBool) -> usize {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut client = etcd_client::Client::connect([endpoint], None).await.expect("a client");
         let mut written = 0;
-        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) {
             client.put("k", written.to_string(), None).await.expect("put");
             written += 1;
         }
