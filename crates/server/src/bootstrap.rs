@@ -246,10 +246,10 @@ fn open_store(backend: Backend, config: &Config, member_id: u64, cluster_id: u64
         emulated_version: own_version(config),
         lease_checkpoint_persist: config.features.lease_checkpoint_persist,
         learners_max: usize::try_from(config.max_learners).unwrap_or(0),
-        token_kind: if config.auth_token.starts_with("jwt") {
-            store::TokenKind::Jwt
-        } else {
+        token_kind: if config.auth_token.starts_with("simple") {
             store::TokenKind::Simple
+        } else {
+            store::TokenKind::Jwt
         },
         hash_password: Some(store::HashPassword {
             hash: |password, cost| bcrypt::hash(password, cost).ok(),

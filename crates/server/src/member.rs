@@ -120,7 +120,7 @@ pub struct Member {
     pub hub: Hub,
     /// The lease clock.
     pub leases: Leases,
-    /// Simple tokens.
+    /// Auth tokens.
     pub tokens: Arc<Tokens>,
     /// Reads waiting for a quorum check.
     pub reads: ReadRounds,

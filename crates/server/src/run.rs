@@ -71,14 +71,15 @@ impl Running {
     /// Starts a member inside a tokio runtime. Clients are served after [`Running::serve`].
     pub async fn start(config: Config) -> Result<Running, StartError> {
         check_supported(&config)?;
+        let tokens = Arc::new(Tokens::new(&config)?);
         let config = Arc::new(config);
-        Running::open(&config).await.inspect_err(|_| {
+        Running::open(&config, tokens).await.inspect_err(|_| {
             notices::closing(&config);
             notices::closed(&config);
         })
     }
 
-    async fn open(config: &Arc<Config>) -> Result<Running, StartError> {
+    async fn open(config: &Arc<Config>, tokens: Arc<Tokens>) -> Result<Running, StartError> {
         let listeners = Listeners::bind(config)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let was_initialized = ::wal::Wal::exists(disk.as_ref(), &config.wal_path());
@@ -109,7 +110,7 @@ impl Running {
         let peer_door = Door::start("peer", 1, limits, stopping.clone(), |_| ())?;
         let runtime = peer_door.runtime().clone();
         let (member, threads) =
-            assemble(config, disk, booted, (waiters.clone(), runtime), stopping.clone(), &removed)?;
+            assemble(config, tokens, disk, booted, (waiters.clone(), runtime), stopping.clone(), &removed)?;
         let hub = member.hub.clone();
         let door = Door::start("front", loops, limits, stopping, move |at| {
             tokio::spawn(hub.clone().deliver(at));
@@ -223,9 +224,6 @@ impl Running {
 
 /// What is configured but not built yet is refused, rather than passed over.
 pub(crate) fn check_supported(config: &Config) -> Result<(), StartError> {
-    if config.auth_token != "simple" {
-        return Err(format!("--auth-token={} is not supported yet: use simple", config.auth_token).into());
-    }
     if config.discovery.needs_tls() {
         return Err("TLS to the registry of --discovery-endpoints is not supported yet".into());
     }
@@ -295,6 +293,7 @@ pub(crate) fn keys(reader: &store::StoreReader) -> i64 {
 /// Creates the owner threads and the handle that everybody else works with.
 fn assemble(
     config: &Arc<Config>,
+    tokens: Arc<Tokens>,
     disk: Arc<dyn Disk>,
     booted: Booted,
     (waiters, runtime): (Arc<Waiters>, tokio::runtime::Handle),
@@ -354,7 +353,7 @@ fn assemble(
         store: reader,
         hub: hub.clone(),
         leases: leases.clone(),
-        tokens: Arc::new(Tokens::new(std::time::Duration::from_secs(config.auth_token_ttl_s))),
+        tokens,
         reads: ReadRounds::default(),
         request_timeout: config.request_timeout(),
         background: Background::new()?,

@@ -106,7 +106,7 @@ pub enum Response {
     AuthDisable(pb::AuthDisableResponse),
     /// AuthStatus.
     AuthStatus(pb::AuthStatusResponse),
-    /// Authenticate: with JWT the token is empty and the server signs one (see [`TokenChange::Granted`]).
+    /// Authenticate: with JWT the token is empty and the member that answers signs one.
     Authenticate(pb::AuthenticateResponse),
     /// UserAdd.
     AuthUserAdd(pb::AuthUserAddResponse),
@@ -169,8 +169,6 @@ pub enum TokenChange {
         user: String,
         /// Simple token, complete with its index suffix.
         token: String,
-        /// Auth revision at this entry, for JWT claims.
-        auth_revision: u64,
     },
     /// All tokens of this user are void.
     UserInvalidated {

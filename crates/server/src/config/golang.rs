@@ -70,7 +70,7 @@ pub(super) fn int(text: &str) -> Result<i64, NumberError> {
 }
 
 /// A duration such as `1h30m`, `100ms`, `1.5s`. Negative ones are refused: no setting has use for them.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || format!("time: invalid duration {}", quote(text));
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     let negative = rest.starts_with('-');

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 pub(crate) use check::{BCRYPT_COST, BCRYPT_COSTS, rotation};
 pub use features::FeatureGates;
-pub(crate) use golang::io_error as go_io_error;
+pub(crate) use golang::{duration as go_duration, io_error as go_io_error};
 pub use help::{BALSA_VERSION, ETCD_VERSION, GIT_SHA, GO_VERSION, flags_markdown, go_arch, version};
 pub use settings::{AutoCompaction, ClusterState, Config, Discovery, Emulated, Log, Metrics, Tls, Tracing};
 pub use url::{Scheme, Url};

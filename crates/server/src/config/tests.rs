@@ -323,7 +323,6 @@ fn the_flags_said_to_be_refused_are_refused_at_the_start_and_no_others() {
             crate::run::check_supported(&good(&[&format!("--{}={value}", flag.name)])).expect(flag.name);
         }
     }
-    crate::run::check_supported(&good(&["--auth-token=jwt,pub-key=x"])).expect_err("jwt");
     let (secure, token) = ("--discovery-endpoints=http://x:1,https://y:1", "--discovery-token=t");
     crate::run::check_supported(&good(&[secure, token])).expect_err("https");
     crate::run::check_supported(&good(&with("--discovery-insecure-transport=false")))

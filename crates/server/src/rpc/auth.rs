@@ -8,7 +8,6 @@ use super::auth_lines::Told;
 use super::error::{self, Status};
 use crate::log;
 use crate::member::Field;
-use crate::tokens::Tokens;
 
 /// Longest password bcrypt takes, in bytes.
 const PASSWORD_BYTES_MAX: usize = 72;
@@ -144,7 +143,7 @@ pub async fn authenticate(
         let internal = pb::InternalAuthenticateRequest {
             name: request.name.clone(),
             password: String::new(),
-            simple_token: Tokens::prefix(),
+            simple_token: member.tokens.prefix(),
         };
         let response = member.propose(&Default::default(), Field::Authenticate, &internal).await?;
         // Users changed while the password was checked: check again.
@@ -153,6 +152,8 @@ pub async fn authenticate(
         }
         return match response {
             Response::Authenticate(mut response) => {
+                let (tokens, applied) = (member.tokens.clone(), std::mem::take(&mut response.token));
+                response.token = hashing(move || tokens.issue(&request.name, revision, applied)).await??;
                 member.fill(&mut response.header);
                 Ok(response)
             }

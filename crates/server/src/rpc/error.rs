@@ -133,6 +133,7 @@ statuses! {
     AUTH_FAILED = InvalidArgument "etcdserver: authentication failed, invalid user ID or password";
     PERMISSION_NOT_GIVEN = InvalidArgument "etcdserver: permission not given";
     INVALID_AUTH_MGMT = InvalidArgument "etcdserver: invalid auth management";
+    VERIFY_ONLY = Unknown "auth: token signing attempted with verify-only key";
     AUTH_OLD_REVISION = InvalidArgument "etcdserver: revision of auth store is old";
     WRONG_DOWNGRADE_FORMAT = InvalidArgument "etcdserver: wrong downgrade target version format";
     INVALID_DOWNGRADE_TARGET = InvalidArgument "etcdserver: invalid downgrade target version";

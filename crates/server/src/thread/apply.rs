@@ -17,7 +17,7 @@ use node::Input;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::raftpb;
-use store::{Outcome, Store, TokenChange};
+use store::{Outcome, Store};
 
 use super::mailbox::{Receiver, Sender};
 use super::{commit, raft, snap};
@@ -92,7 +92,7 @@ pub struct Apply {
     pub hub: Hub,
     /// The lease clock.
     pub leases: Leases,
-    /// Simple tokens.
+    /// Auth tokens.
     pub tokens: Arc<Tokens>,
     /// The other members.
     pub peers: Peers,
@@ -395,7 +395,7 @@ impl Apply {
             self.leases.observe(change);
         }
         for change in &outcome.tokens {
-            self.token(change);
+            self.tokens.observe(change);
         }
         if outcome.is_leader_start {
             self.applied.leader_started(entry.term.0);
@@ -416,14 +416,6 @@ impl Apply {
         if let Some(waiter) = waiter {
             let raise_nospace = outcome.wants_nospace_alarm;
             batch.answer(waiter, Answer::Applied { result: outcome.result, raise_nospace });
-        }
-    }
-
-    fn token(&self, change: &TokenChange) {
-        match change {
-            TokenChange::Granted { user, token, .. } => self.tokens.grant(user, token),
-            TokenChange::UserInvalidated { user } => self.tokens.forget_user(user),
-            TokenChange::AllInvalidated => self.tokens.forget_all(),
         }
     }
 

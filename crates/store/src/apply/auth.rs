@@ -64,11 +64,7 @@ impl Store {
             TokenKind::Simple => format!("{}.{index}", r.simple_token),
             TokenKind::Jwt => String::new(),
         };
-        outcome.tokens.push(TokenChange::Granted {
-            user: r.name.clone(),
-            token: token.clone(),
-            auth_revision: self.auth.revision,
-        });
+        outcome.tokens.push(TokenChange::Granted { user: r.name.clone(), token: token.clone() });
         Ok(Response::Authenticate(pb::AuthenticateResponse { header: self.header(), token }))
     }
 

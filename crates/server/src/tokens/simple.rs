@@ -1,4 +1,4 @@
-//! Simple auth tokens: what Authenticate handed out, kept where the clock is, prolonged on use.
+//! Simple tokens: what Authenticate handed out, kept where the clock is, prolonged on use.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,22 +20,15 @@ struct Token {
 }
 
 /// The table of simple tokens.
-pub struct Tokens {
+pub struct Simple {
     table: Mutex<HashMap<String, Token>>,
     ttl: Duration,
 }
 
-impl Tokens {
+impl Simple {
     /// Tokens that live for `ttl` after their last use.
-    pub fn new(ttl: Duration) -> Tokens {
-        Tokens { table: Mutex::default(), ttl }
-    }
-
-    /// The random part of a new token.
-    pub fn prefix() -> String {
-        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        let mut rng = rand::rng();
-        (0..PREFIX_LETTERS).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
+    pub fn new(ttl: Duration) -> Simple {
+        Simple { table: Mutex::default(), ttl }
     }
 
     /// A user authenticated.
@@ -69,4 +62,11 @@ impl Tokens {
         found.expires = now + self.ttl;
         Some(Who { user: found.user.clone(), revision: auth_revision })
     }
+}
+
+/// The random part of a new token.
+pub fn prefix() -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rng = rand::rng();
+    (0..PREFIX_LETTERS).map(|_| char::from(LETTERS[rng.random_range(0..LETTERS.len())])).collect()
 }
