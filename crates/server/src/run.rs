@@ -258,7 +258,7 @@ impl Listeners {
         let peers = bind_all(&config.listen_peer_urls)?;
         for listener in &peers {
             // A stream to a member that is gone, or does not read, ends as etcd's do.
-            listener.end_unread(PEER_WRITE_TIMEOUT_MS)?;
+            listener.end_unread(config.raft_write_timeout)?;
         }
         log::info!(
             "configuring client listeners",
@@ -272,9 +272,6 @@ impl Listeners {
         })
     }
 }
-
-/// How long what is sent to a peer may go without being taken.
-const PEER_WRITE_TIMEOUT_MS: u32 = 5000;
 
 /// Must be called inside a runtime.
 fn bind_all(urls: &[Url], reuse_port: bool) -> Result<Vec<Listener>, StartError> {

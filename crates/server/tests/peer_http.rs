@@ -2,10 +2,11 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use harness::server::Server;
+use harness::{Ports, free_port};
 
 struct Asked<'a> {
     method: &'a str,
@@ -109,4 +110,31 @@ fn a_database_that_is_none_is_not_kept() {
     let snap = server.data_dir.join("member/snap");
     let names: Vec<_> = std::fs::read_dir(snap).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["db"]);
+}
+
+#[test]
+fn a_stream_is_lost_after_as_long_without_a_sign_of_life_as_raft_read_timeout_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = Ports::free();
+    let peer = TcpListener::bind(("127.0.0.1", free_port())).expect("a port");
+    let peer_url = format!("http://{}", peer.local_addr().unwrap());
+    let initial = format!("default=http://127.0.0.1:{},other={peer_url}", ports.peer);
+    let flags = [("initial-cluster", initial.as_str()), ("raft-read-timeout", "6s")];
+    let _server = Server::spawn(&dir.path().join("m"), ports, &flags);
+    loop {
+        let (mut stream, _) = peer.accept().expect("it dials");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut asked = [0; 4096];
+        let len = stream.read(&mut asked).unwrap_or(0);
+        if !asked[..len].starts_with(b"GET /raft/stream/message/") {
+            continue;
+        }
+        let head = b"HTTP/1.1 200 OK\r\nX-Server-Version: 3.7.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head).unwrap();
+        let from = Instant::now();
+        assert_eq!(stream.read(&mut asked).expect("it hangs up"), 0);
+        let silence = from.elapsed();
+        assert!(silence > Duration::from_millis(5900) && silence < Duration::from_secs(20), "{silence:?}");
+        return;
+    }
 }

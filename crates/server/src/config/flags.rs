@@ -205,6 +205,5 @@ pub(super) fn sorted() -> Vec<&'static Flag> {
 }
 
 pub(super) const HTTP: Status = Status::Partly("https and unixs are refused until TLS");
-pub(super) const CLUSTER: Status = Status::Later("clustering");
 pub(super) const TLS: Status = Status::Later("TLS");
 pub(super) const TRACES: Status = Status::Later("tracing");

@@ -2,7 +2,7 @@
 use super::flags::Field::*;
 use super::flags::Group::*;
 use super::flags::Status::{Accepted, Later, Partly, Refused, Works};
-use super::flags::{CLUSTER, Flag, HTTP, TLS, TRACES, flag};
+use super::flags::{Flag, HTTP, TLS, TRACES, flag};
 
 /// Flags of etcd 3.7, and our own.
 #[rustfmt::skip]
@@ -67,17 +67,17 @@ pub(super) static FLAGS: &[Flag] = &[
         "Set SO_REUSEADDR on listeners; as in etcd it is set without the flag, too.").at("socket-options.reuse-address"),
     flag("enable-grpc-gateway", Member, Bool(|d| &mut d.config.enable_grpc_gateway), Later("the JSON gateway"),
         "Serve JSON over HTTP under /v3/."),
-    flag("raft-read-timeout", Member, Duration(|d| &mut d.config.raft_read_timeout), CLUSTER,
-        "Read deadline on connections to peers; at least 5s.").at(""),
-    flag("raft-write-timeout", Member, Duration(|d| &mut d.config.raft_write_timeout), CLUSTER,
-        "Write deadline on connections to peers; at least 5s.").at(""),
+    flag("raft-read-timeout", Member, Duration(|d| &mut d.config.raft_read_timeout), Works,
+        "Silence after which a stream from a peer is lost; at least 5s.").at(""),
+    flag("raft-write-timeout", Member, Duration(|d| &mut d.config.raft_write_timeout), Works,
+        "How long a peer may take nothing of a stream to it before that is lost; at least 5s.").at(""),
     flag("slow-disk-handover", Member, Duration(|d| &mut d.config.slow_disk_handover), Works,
         "A leader whose write-ahead log has been syncing for so long, while another voter has synced more, lets that one lead; 0 for never. Balsa's own."),
     flag("feature-gates", Member, Gates, Works,
         "Switch features on or off, Name=true,Other=false; the names are below."),
     flag("initial-advertise-peer-urls", Clustering, Urls(|d| &mut d.config.advertise_peer_urls), Works,
         "This member's peer addresses as other members reach them."),
-    flag("initial-cluster", Clustering, Text(|d| &mut d.config.initial_cluster), Partly("several members are not brought together before clustering"),
+    flag("initial-cluster", Clustering, Text(|d| &mut d.config.initial_cluster), Works,
         "Members of the cluster to bootstrap: name=url, comma separated."),
     flag("initial-cluster-state", Clustering, Choice(|d| &mut d.cluster_state, &["new", "existing"]), Works,
         "new to bootstrap a cluster, existing to join one."),

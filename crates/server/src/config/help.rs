@@ -169,9 +169,7 @@ pub fn flags_markdown() -> String {
 /// What a gate does here.
 fn gate_here(name: &str) -> &'static str {
     match name {
-        "CompactHashCheck" | "InitialCorruptCheck" | "SetMemberLocalAddr" => {
-            "accepted; takes effect with clustering"
-        }
+        "SetMemberLocalAddr" => "accepted without effect: the system chooses the address to dial peers from",
         "FastLeaseKeepAlive" => "accepted without effect: a renewal never waits for the applied index",
         "TxnModeWriteWithSharedBuffer" => {
             "accepted without effect: a transaction always reads what is buffered"

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixSocket, UnixStream};
@@ -66,9 +67,14 @@ impl Listener {
     }
 
     /// Connections whose client takes nothing of what is sent for so long end. Only ports know such a limit.
-    pub fn end_unread(&self, after_ms: u32) -> io::Result<()> {
+    pub fn end_unread(&self, after: Duration) -> io::Result<()> {
         match self {
-            Listener::Tcp(listener) => Ok(rustix::net::sockopt::set_tcp_user_timeout(listener, after_ms)?),
+            Listener::Tcp(listener) => {
+                // What the kernel takes as a number is more than three weeks.
+                let after_ms = u32::try_from(after.as_millis()).unwrap_or(u32::MAX);
+                let after_ms = after_ms.min(i32::MAX.unsigned_abs());
+                Ok(rustix::net::sockopt::set_tcp_user_timeout(listener, after_ms)?)
+            }
             Listener::File(..) => Ok(()),
         }
     }
@@ -192,5 +198,22 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_ends_when_nothing_is_taken_for_as_long_as_its_listener_says() {
+        for (after, after_ms) in [(Duration::from_secs(7), 7_000), (Duration::MAX, i32::MAX.unsigned_abs())] {
+            let url = Url::parse("http://127.0.0.1:0").expect("a URL");
+            let listener = Listener::bind(&url, false).expect("a listener");
+            listener.end_unread(after).expect("a limit");
+            let _client = TcpStream::connect(listener.port().expect("a port")).await.expect("a connection");
+            let Ok(Accepted::Tcp(socket, _)) = listener.accept().await else { panic!("none came") };
+            assert_eq!(rustix::net::sockopt::tcp_user_timeout(&socket).expect("the limit"), after_ms);
+        }
     }
 }

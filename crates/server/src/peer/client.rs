@@ -51,6 +51,7 @@ type Sender<B> = http1::SendRequest<B>;
 #[derive(Clone, Debug)]
 pub struct Dialer {
     timeout: Duration,
+    read_timeout: Duration,
     /// By URL.
     idle: Arc<Mutex<HashMap<String, Vec<Sender<Body>>>>>,
 }
@@ -58,7 +59,16 @@ pub struct Dialer {
 impl Dialer {
     /// With the timeout that etcd has: a second and an election.
     pub fn new(config: &Config) -> Dialer {
-        Dialer { timeout: Duration::from_millis(1000 + config.election_ms), idle: Arc::default() }
+        Dialer {
+            timeout: Duration::from_millis(1000 + config.election_ms),
+            read_timeout: config.raft_read_timeout,
+            idle: Arc::default(),
+        }
+    }
+
+    /// A stream without a sign of life for so long is lost.
+    pub fn read_timeout(&self) -> Duration {
+        self.read_timeout
     }
 
     /// Opens a connection to `url`, the base of a member's URLs.

@@ -16,8 +16,6 @@ use crate::stats::METRICS;
 
 /// Pause between two tries.
 const RETRY: Duration = Duration::from_millis(100);
-/// A stream without a sign of life for so long is lost.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest reason for a refusal that is looked at.
 const REASON_BYTES_MAX: usize = 64 * 1024;
 
@@ -104,7 +102,8 @@ async fn dial(peers: &Peers, remote: MemberId, kind: Kind, url: &str) -> Result<
     if let Ok(to) = HeaderValue::from_str(&remote.to_string()) {
         request.headers_mut().insert(identity::RAFT_TO, to);
     }
-    let answered = tokio::time::timeout(READ_TIMEOUT, peers.dialer().send(url, request)).await;
+    let patience = peers.dialer().read_timeout();
+    let answered = tokio::time::timeout(patience, peers.dialer().send(url, request)).await;
     let response = answered.map_err(|_| client::Error::Timeout)??;
     match response.status() {
         StatusCode::OK if identity::said(response.headers(), identity::SERVER_VERSION).is_empty() => {
@@ -115,7 +114,7 @@ async fn dial(peers: &Peers, remote: MemberId, kind: Kind, url: &str) -> Result<
         StatusCode::PRECONDITION_FAILED => {
             let reason = client::collect(response.into_body(), REASON_BYTES_MAX);
             let reason =
-                tokio::time::timeout(READ_TIMEOUT, reason).await.map_err(|_| client::Error::Timeout)??;
+                tokio::time::timeout(patience, reason).await.map_err(|_| client::Error::Timeout)??;
             Err(Error::Refused(String::from_utf8_lossy(&reason).trim_end().to_owned()))
         }
         other => Err(Error::Status(other)),
@@ -125,8 +124,9 @@ async fn dial(peers: &Peers, remote: MemberId, kind: Kind, url: &str) -> Result<
 /// Reads messages until the stream is lost.
 async fn read(peers: &Peers, peer: &Peer, kind: Kind, mut body: Incoming) -> Error {
     let mut decoder = Decoder::new(kind, peers.identity().id, peer.id);
+    let patience = peers.dialer().read_timeout();
     loop {
-        let piece = match tokio::time::timeout(READ_TIMEOUT, client::next_piece(&mut body)).await {
+        let piece = match tokio::time::timeout(patience, client::next_piece(&mut body)).await {
             Err(_) => return client::Error::Timeout.into(),
             Ok(None) => return Error::Ended,
             Ok(Some(Err(error))) => return error.into(),

@@ -24,7 +24,7 @@ const WAITING_MAX: usize = 4096;
 const WAITING_BYTES_MAX: usize = 64 << 20;
 /// Encoded at once, then offered to the connection.
 const BATCH_BYTES: usize = 1 << 20;
-/// How often a stream gives a sign of life: a third of what the other side waits for one.
+/// How often a stream gives a sign of life: a third of the least that the other side waits for one.
 const HEARTBEAT: Duration = Duration::from_millis(5000 / 3);
 
 /// Messages of one kind for one peer.
