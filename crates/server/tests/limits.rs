@@ -105,6 +105,7 @@ fn txn(puts: usize) -> Bytes {
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
+const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
 /// Path, body, headers, and how Go 3.7.1 ends the call.
 type Row = (&'static str, &'static str, Bytes, Vec<(&'static str, &'static str)>, Ended);
@@ -553,6 +554,27 @@ async fn streams_beyond_max_concurrent_streams_wait_for_a_place() {
         "a fourth stream is served"
     );
     others_are_served(port, 3).await;
+}
+
+#[tokio::test]
+async fn streams_of_clients_that_send_nonsense_are_counted_and_those_of_clients_that_leave_are_not() {
+    let (_dir, member) = start(&[]);
+    let port = member.ports.client;
+    let failures = |api: &str| {
+        let page = harness::http_get(port, "/metrics").expect("the page");
+        let name = format!("etcd_network_server_stream_failures_total{{API=\"{api}\",Type=\"receive\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u32>().ok()).unwrap_or(0)
+    };
+    for (path, api) in [(WATCH, "watch"), (KEEP_ALIVE, "lease-keepalive")] {
+        let sender = connect(port).await;
+        drop(open_call(&sender, path, Bytes::new()).await);
+        drop(sender);
+        // What left is not among them.
+        for n in 1..=2 {
+            assert_ne!(call(port, path, framed(b"\xff\xff"), &[]).await.1, "0");
+            assert_eq!(failures(api), n, "{api}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use harness::server::Server;
-use harness::{Ports, free_port};
+use harness::server::{Server, eventually};
+use harness::{Ports, free_port, http_get};
 
 struct Asked<'a> {
     method: &'a str,
@@ -119,7 +119,13 @@ fn a_stream_is_lost_after_as_long_without_a_sign_of_life_as_raft_read_timeout_sa
     let peer = TcpListener::bind(("127.0.0.1", free_port())).expect("a port");
     let peer_url = format!("http://{}", peer.local_addr().unwrap());
     let initial = format!("default=http://127.0.0.1:{},other={peer_url}", ports.peer);
-    let flags = [("initial-cluster", initial.as_str()), ("raft-read-timeout", "6s")];
+    let metrics_port = free_port();
+    let metrics = format!("http://127.0.0.1:{metrics_port}");
+    let flags = [
+        ("initial-cluster", initial.as_str()),
+        ("raft-read-timeout", "6s"),
+        ("listen-metrics-urls", metrics.as_str()),
+    ];
     let _server = Server::spawn(&dir.path().join("m"), ports, &flags);
     loop {
         let (mut stream, _) = peer.accept().expect("it dials");
@@ -135,6 +141,12 @@ fn a_stream_is_lost_after_as_long_without_a_sign_of_life_as_raft_read_timeout_sa
         assert_eq!(stream.read(&mut asked).expect("it hangs up"), 0);
         let silence = from.elapsed();
         assert!(silence > Duration::from_millis(5900) && silence < Duration::from_secs(20), "{silence:?}");
+        eventually("the loss is counted", || {
+            let page = http_get(metrics_port, "/metrics").unwrap_or_default();
+            let line =
+                page.lines().find(|l| l.starts_with("etcd_network_peer_received_failures_total{From="));
+            line.is_some_and(|line| !line.ends_with(" 0"))
+        });
         return;
     }
 }
