@@ -42,8 +42,8 @@ async fn prepare(endpoint: &str) -> Client {
     Client::connect(Options { user, ..Options::to([endpoint]) }).await.expect("a client")
 }
 
-/// Opens a RangeStream over all keys and reads none of it beyond what comes unasked.
-async fn open(port: u16, token: &str) -> h2::RecvStream {
+/// Opens a RangeStream over all keys, waits for the first of the answer, and makes no room for more than comes unasked.
+async fn open(port: u16, token: &str) -> (Bytes, h2::RecvStream) {
     let socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.expect("connect");
     let (sender, connection) = h2::client::handshake(socket).await.expect("handshake");
     tokio::spawn(connection);
@@ -62,16 +62,20 @@ async fn open(port: u16, token: &str) -> h2::RecvStream {
     let mut sender = sender.ready().await.expect("ready");
     let (response, mut stream) = sender.send_request(request, false).expect("sent");
     stream.send_data(framed.freeze(), true).expect("sent");
-    response.await.expect("an answer").into_body()
+    let mut body = response.await.expect("an answer").into_body();
+    let first = body.data().await.expect("no end yet").expect("data");
+    (first, body)
 }
 
-/// Reads the rest: its length, and how it ended.
-async fn rest(mut body: h2::RecvStream) -> (usize, String) {
+/// Reads the rest: the length of all, and how it ended.
+async fn rest((first, mut body): (Bytes, h2::RecvStream)) -> (usize, String) {
     let mut len = 0;
-    while let Some(data) = body.data().await {
+    let mut next = Some(Ok(first));
+    while let Some(data) = next {
         let data: Bytes = data.expect("data");
         len += data.len();
         body.flow_control().release_capacity(data.len()).expect("it was given");
+        next = body.data().await;
     }
     let trailers = body.trailers().await.expect("an end").expect("trailers");
     let message = trailers.get("grpc-message").map(|text| text.to_str().expect("a text").to_owned());
