@@ -22,13 +22,14 @@ pub fn can_count() -> bool {
 }
 
 impl Counter {
-    /// Counts for the process from now on, if that can be.
-    pub fn start(process: Pid) -> Option<Counter> {
+    /// Counts for these processes together from now on, if that can be.
+    pub fn start(processes: &[Pid]) -> Option<Counter> {
         if !can_count() {
             return None;
         }
+        let processes = processes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let perf = Command::new("perf")
-            .args(["stat", "-x,", "-e", EVENT, "-p", &process.to_string()])
+            .args(["stat", "-x,", "-e", EVENT, "-p", &processes])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn();

@@ -83,7 +83,12 @@ struct Asking {
 
 impl Loop {
     pub fn open(port: u16, shape: Shape) -> Result<Loop> {
-        let client = Client::connect(port, shape.connections, false)?;
+        Loop::open_all(&[port], shape)
+    }
+
+    /// With the connections shared out among several servers.
+    pub fn open_all(ports: &[u16], shape: Shape) -> Result<Loop> {
+        let client = Client::connect_all(ports, shape.connections, false)?;
         let asking = Asking { since: Instant::now(), answered: false, place: None };
         Ok(Loop { shape, client, asking: vec![asking; shape.clients] })
     }

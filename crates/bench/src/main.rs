@@ -24,10 +24,10 @@ use std::process::ExitCode;
 
 use about::About;
 use load::Failures;
-use member::{Member, Program};
+use member::Program;
 use options::{Options, USAGE};
 use report::{Report, Sample, digits};
-use scenario::{SCENARIOS, STAGES, Scenario, Stand};
+use scenario::{SCENARIOS, STAGES, Scenario, Stage, Stand};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -54,7 +54,7 @@ fn run(options: &Options) -> Result<()> {
     }
     if options.list {
         for scenario in SCENARIOS {
-            println!("{:14} {}", scenario.name, scenario.about);
+            println!("{:18} {}", scenario.name, scenario.about);
         }
         return Ok(());
     }
@@ -95,16 +95,20 @@ fn show(options: &Options, report: &Report) -> Result<()> {
 /// Runs one scenario on our server and says where its CPU went.
 fn profile(options: &Options, name: &str) -> Result<()> {
     let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).ok_or("no such scenario")?;
+    if scenario.stage == Stage::Cluster {
+        return Err("of a cluster no profile is made".into());
+    }
     let binary = options.balsa.clone().map_or_else(reference::balsa, Ok)?;
     let dir = tempfile::Builder::new().prefix("balsa-bench-").tempdir_in(&options.dir)?;
-    let mut stand = Stand::new(options, Member::start(Program { binary, ..Program::default() }, dir.path())?);
+    let program = Program { binary, ..Program::default() };
+    let mut stand = Stand::start(options, program, dir.path(), scenario.stage)?;
     let recording = profile::Recording::start(stand.member.pid())?;
     let figures = (scenario.run)(&mut stand)?;
     let profile = recording.stop()?;
     let cpu = figures.iter().find(|figure| figure.name == scenario::CPU_MICROS).ok_or("it has no cost")?;
     println!("{}\n\n{}, {} µs:\n", About::now(&options.dir), cpu.name, digits(cpu.value));
     println!("{}", profile.markdown(cpu.value));
-    stand.member.stop()
+    stand.stop()
 }
 
 /// Ours, then the other.
@@ -131,7 +135,7 @@ fn measure(
         }
         for round in 0..stage.rounds(options.rounds) {
             for (server, binary) in binaries.iter().enumerate() {
-                let samples = visit(options, binary, &chosen, failures, |scenario, figures| {
+                let samples = visit(options, binary, *stage, &chosen, failures, |scenario, figures| {
                     if let Some(figure) = figures.first() {
                         let name = &report.servers[server];
                         let (figure, value) = (figure.name, digits(figure.value));
@@ -146,17 +150,18 @@ fn measure(
     Ok(())
 }
 
-/// Runs scenarios on one fresh server.
+/// Runs the scenarios of a stage on one fresh server, or cluster.
 fn visit(
     options: &Options,
     binary: &Path,
+    stage: Stage,
     scenarios: &[&Scenario],
     failures: &mut Failures,
     mut done: impl FnMut(&'static str, Vec<report::Figure>),
 ) -> Result<()> {
     let dir = tempfile::Builder::new().prefix("balsa-bench-").tempdir_in(&options.dir)?;
     let program = Program { binary: binary.to_owned(), ..Program::default() };
-    let mut stand = Stand::new(options, Member::start(program, dir.path())?);
+    let mut stand = Stand::start(options, program, dir.path(), stage)?;
     for scenario in scenarios {
         let figures = (scenario.run)(&mut stand).map_err(|e| format!("{}: {e}", scenario.name))?;
         done(scenario.name, figures);
@@ -165,5 +170,5 @@ fn visit(
         }
         failures.join(std::mem::take(&mut stand.failures));
     }
-    stand.member.stop()
+    stand.stop()
 }

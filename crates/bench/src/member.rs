@@ -32,8 +32,26 @@ pub struct Member {
     /// Holds `data` and `log`.
     dir: PathBuf,
     pub port: u16,
-    peer_port: u16,
+    place: Place,
     child: Child,
+}
+
+/// Who a member is among others.
+#[derive(Clone, Debug)]
+struct Place {
+    name: String,
+    port: u16,
+    peer_port: u16,
+    /// All members, as `--initial-cluster` names them.
+    cluster: String,
+}
+
+impl Place {
+    /// On free ports, and so far alone.
+    fn free(name: String) -> Result<Place> {
+        let (port, peer_port) = (free_port()?, free_port()?);
+        Ok(Place { cluster: format!("{name}=http://127.0.0.1:{peer_port}"), name, port, peer_port })
+    }
 }
 
 /// What a process has cost so far.
@@ -50,20 +68,44 @@ impl std::ops::Sub for Cost {
     }
 }
 
+impl std::ops::Add for Cost {
+    type Output = Cost;
+    fn add(self, other: Cost) -> Cost {
+        Cost { cpu: self.cpu + other.cpu, written_bytes: self.written_bytes + other.written_bytes }
+    }
+}
+
 impl Member {
     /// Starts `program` with its data below `dir` and waits until it is healthy.
     pub fn start(program: Program, dir: &Path) -> Result<Member> {
-        std::fs::create_dir_all(dir)?;
-        let (port, peer_port) = (free_port()?, free_port()?);
-        let child = spawn(&program, dir, port, peer_port)?;
-        let mut member = Member { program, dir: dir.to_owned(), port, peer_port, child };
+        let mut member = Member::begin(program, dir, Place::free("default".into())?)?;
         member.wait_healthy()?;
         Ok(member)
     }
 
+    /// Starts a cluster of `count` members, each in a directory of its own below `dir`, and waits until all are healthy.
+    pub fn start_cluster(program: &Program, dir: &Path, count: usize) -> Result<Vec<Member>> {
+        let places = (0..count).map(|nth| Place::free(format!("m{nth}"))).collect::<Result<Vec<_>>>()?;
+        let cluster = places.iter().map(|place| place.cluster.as_str()).collect::<Vec<_>>().join(",");
+        let begun = places.into_iter().map(|place| {
+            let dir = dir.join(&place.name);
+            Member::begin(program.clone(), &dir, Place { cluster: cluster.clone(), ..place })
+        });
+        let mut members = begun.collect::<Result<Vec<_>>>()?;
+        members.iter_mut().try_for_each(Member::wait_healthy)?;
+        Ok(members)
+    }
+
+    /// Does not wait.
+    fn begin(program: Program, dir: &Path, place: Place) -> Result<Member> {
+        std::fs::create_dir_all(dir)?;
+        let child = spawn(&program, dir, &place)?;
+        Ok(Member { program, dir: dir.to_owned(), port: place.port, place, child })
+    }
+
     /// Starts again, once stopped, on the same data and ports. Does not wait.
     pub fn start_again(&mut self) -> Result<()> {
-        self.child = spawn(&self.program, &self.dir, self.port, self.peer_port)?;
+        self.child = spawn(&self.program, &self.dir, &self.place)?;
         Ok(())
     }
 
@@ -140,7 +182,8 @@ impl Drop for Member {
     }
 }
 
-fn spawn(program: &Program, dir: &Path, port: u16, peer_port: u16) -> Result<Child> {
+fn spawn(program: &Program, dir: &Path, place: &Place) -> Result<Child> {
+    let Place { name, port, peer_port, cluster } = place;
     let binary = program.binary.as_os_str();
     let line: Vec<&OsStr> = program.under.iter().map(OsString::as_os_str).chain([binary]).collect();
     let log = File::options().create(true).append(true).open(dir.join("log"))?;
@@ -151,7 +194,7 @@ fn spawn(program: &Program, dir: &Path, port: u16, peer_port: u16) -> Result<Chi
         .arg(dir.join("data"))
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}")])
+        .args(["--name", name, "--initial-cluster", cluster])
         .args(["--quota-backend-bytes", "8589934592"])
         .args(program.flags)
         .stdin(Stdio::null())

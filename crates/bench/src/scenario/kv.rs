@@ -5,9 +5,9 @@ use crate::load::Shape;
 use crate::report::Figure;
 use crate::request::{self, Numbered, Random};
 
-const VALUE_BYTES: usize = 256;
-const GET_KEYS: u64 = 10_000;
-const GET: Numbered = Numbered { prefix: "get", bytes: 24 };
+pub const VALUE_BYTES: usize = 256;
+pub const GET_KEYS: u64 = 10_000;
+pub const GET: Numbered = Numbered { prefix: "get", bytes: 24 };
 
 pub fn many(method: &'static str, answer_bytes_min: usize) -> Shape {
     Shape { method, connections: 100, clients: 1000, answer_bytes_min, streaming: false, refusal: "" }
@@ -50,15 +50,21 @@ fn put(stand: &mut Stand<'_>, shape: Shape, operations: u64) -> Result<Vec<Figur
 }
 
 fn get(stand: &mut Stand<'_>, shape: Shape, operations: u64, serializable: bool) -> Result<Vec<Figure>> {
-    if !std::mem::replace(&mut stand.has_get_keys, true) {
-        fill_keys(stand, GET, GET_KEYS, VALUE_BYTES)?;
-    }
+    fill_get_keys(stand)?;
     let mut random = Random(shape.clients as u64);
     let operations = stand.options.scaled(operations);
     let measured = stand.measure(shape, operations, &mut |_, _, out| {
         request::get(GET.key(random.below(GET_KEYS)), serializable, out);
     })?;
     Ok(measured.figures())
+}
+
+/// Makes sure that the keys for the gets are there.
+pub fn fill_get_keys(stand: &mut Stand<'_>) -> Result<()> {
+    if !std::mem::replace(&mut stand.has_get_keys, true) {
+        fill_keys(stand, GET, GET_KEYS, VALUE_BYTES)?;
+    }
+    Ok(())
 }
 
 /// Puts `count` keys in order: 200 clients on 20 connections.

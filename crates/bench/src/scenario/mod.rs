@@ -1,5 +1,6 @@
 //! The scenarios, and the stand they run on.
 mod big;
+mod cluster;
 mod idle;
 pub mod kv;
 mod large;
@@ -8,12 +9,13 @@ mod overload;
 mod stalls;
 mod watch;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::Result;
 use crate::counter::Counter;
 use crate::load::{Done, Failures, Loop, Next, Shape};
-use crate::member::{Cost, Member};
+use crate::member::{Cost, Member, Program};
 use crate::options::Options;
 use crate::report::Figure;
 
@@ -25,18 +27,21 @@ pub enum Stage {
     /// Another one, for what leaves traces: memory taken, leases that go on ending.
     Overload,
     Leases,
+    /// A cluster of three that starts empty.
+    Cluster,
     /// A server with a million keys.
     Large,
     /// A server with two gigabytes.
     Big,
 }
 
-pub const STAGES: &[Stage] = &[Stage::Fresh, Stage::Overload, Stage::Leases, Stage::Large, Stage::Big];
+pub const STAGES: &[Stage] =
+    &[Stage::Fresh, Stage::Overload, Stage::Leases, Stage::Cluster, Stage::Large, Stage::Big];
 
 impl Stage {
     /// The stages that take long have half as many rounds.
     pub fn rounds(self, wanted: usize) -> usize {
-        if self == Stage::Fresh { wanted } else { wanted.div_ceil(2) }
+        if matches!(self, Stage::Fresh | Stage::Cluster) { wanted } else { wanted.div_ceil(2) }
     }
 }
 
@@ -79,6 +84,14 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "20,000 clients, then 60,000 puts at once, then requests too long; health and keep-alive meanwhile" },
     Scenario { name: "lease-end", stage: Stage::Leases, run: leases::ending,
         about: "100,000 leases with a key each end at once; 500 puts per second meanwhile" },
+    Scenario { name: "cluster-put-leader", stage: Stage::Cluster, run: cluster::put_leader,
+        about: "three members; puts as in put-many, all to the leader" },
+    Scenario { name: "cluster-put-all", stage: Stage::Cluster, run: cluster::put_all,
+        about: "three members; the same puts, the connections shared out among all" },
+    Scenario { name: "cluster-put-one", stage: Stage::Cluster, run: cluster::put_one,
+        about: "three members; the same puts: one client of the leader" },
+    Scenario { name: "cluster-get-all", stage: Stage::Cluster, run: cluster::get_all,
+        about: "three members; linearizable gets as in get-lin-many, the connections shared out among all" },
     Scenario { name: "fill", stage: Stage::Large, run: large::fill,
         about: "puts of a million keys of 32 bytes, values of 256: 200 clients on 20 connections" },
     Scenario { name: "page", stage: Stage::Large, run: large::page,
@@ -105,10 +118,13 @@ const AFTERMATH: Duration = Duration::from_millis(300);
 /// The figure that says what an operation costs the server.
 pub const CPU_MICROS: &str = "server CPU, µs per operation";
 
-/// One running server, and what was done to it so far.
+/// One running server or cluster, and what was done to it so far.
 pub struct Stand<'a> {
     pub options: &'a Options,
+    /// Of a cluster the one that leads.
     pub member: Member,
+    /// The others of the cluster.
+    pub followers: Vec<Member>,
     pub failures: Failures,
     /// The keys for the gets are there.
     pub has_get_keys: bool,
@@ -119,26 +135,64 @@ pub struct Stand<'a> {
 }
 
 impl<'a> Stand<'a> {
-    pub fn new(options: &'a Options, member: Member) -> Stand<'a> {
-        let failures = Failures::default();
-        Stand { options, member, failures, has_get_keys: false, has_large_keys: false, has_big_keys: false }
+    /// Starts what a stage needs, with its data below `dir`.
+    pub fn start(options: &'a Options, program: Program, dir: &Path, stage: Stage) -> Result<Stand<'a>> {
+        let mut members = match stage {
+            Stage::Cluster => Member::start_cluster(&program, dir, cluster::MEMBERS)?,
+            _ => vec![Member::start(program, dir)?],
+        };
+        Ok(Stand {
+            options,
+            member: members.remove(0),
+            followers: members,
+            failures: Failures::default(),
+            has_get_keys: false,
+            has_large_keys: false,
+            has_big_keys: false,
+        })
+    }
+
+    pub fn stop(&mut self) -> Result<()> {
+        self.followers.iter_mut().try_for_each(Member::stop)?;
+        self.member.stop()
+    }
+
+    fn members(&self) -> impl Iterator<Item = &Member> {
+        [&self.member].into_iter().chain(&self.followers)
+    }
+
+    /// What all members have cost so far.
+    fn cost(&self) -> Result<Cost> {
+        let followers = self.followers.iter().map(Member::cost);
+        followers.into_iter().try_fold(self.member.cost()?, |sum, cost| Ok(sum + cost?))
     }
 
     /// Runs a closed loop, after a tenth as much to warm up.
     pub fn measure(&mut self, shape: Shape, operations: u64, next: Next<'_>) -> Result<Measured> {
-        let mut load = Loop::open(self.member.port, shape)?;
+        self.measure_at(&[self.member.port], shape, operations, next)
+    }
+
+    /// The same with the connections shared out among these ports.
+    pub fn measure_at(
+        &mut self,
+        ports: &[u16],
+        shape: Shape,
+        operations: u64,
+        next: Next<'_>,
+    ) -> Result<Measured> {
+        let mut load = Loop::open_all(ports, shape)?;
         let warm_up = load.run(operations.div_ceil(10), next)?;
         self.failures.join(warm_up.failures);
         self.cost_of(|_| load.run(operations, next))
     }
 
-    /// What the server spends on a load and its aftermath.
+    /// What the server, or all of a cluster, spends on a load and its aftermath.
     pub fn cost_of(&mut self, load: impl FnOnce(&mut Stand<'a>) -> Result<Done>) -> Result<Measured> {
-        let counter = Counter::start(self.member.pid());
-        let before = self.member.cost()?;
+        let counter = Counter::start(&self.members().map(Member::pid).collect::<Vec<_>>());
+        let before = self.cost()?;
         let mut done = load(self)?;
         std::thread::sleep(AFTERMATH);
-        let cost = self.member.cost()? - before;
+        let cost = self.cost()? - before;
         let instructions = counter.and_then(Counter::read);
         self.failures.join(std::mem::take(&mut done.failures));
         let (resident, anonymous) = (self.member.resident_bytes()?, self.member.anonymous_bytes()?);

@@ -39,8 +39,13 @@ pub struct Client {
 impl Client {
     /// Opens `connections` to a server. Without `keep_bodies` only the lengths of messages are known.
     pub fn connect(port: u16, connections: usize, keep_bodies: bool) -> Result<Client> {
+        Client::connect_all(&[port], connections, keep_bodies)
+    }
+
+    /// The same to several servers in turn.
+    pub fn connect_all(ports: &[u16], connections: usize, keep_bodies: bool) -> Result<Client> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let opened = (0..connections).map(|_| Connection::open(port, keep_bodies));
+        let opened = ports.iter().cycle().take(connections).map(|port| Connection::open(*port, keep_bodies));
         let opened = opened.collect::<std::io::Result<Vec<_>>>()?;
         for (at, connection) in opened.iter().enumerate() {
             epoll.add(connection.socket(), EpollEvent::new(EpollFlags::EPOLLIN, at as u64))?;
