@@ -71,6 +71,7 @@ impl Layer {
 
     pub(crate) fn delete(&self, bucket: Bucket, key: &[u8]) {
         self.ops.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(key.len(), Ordering::Relaxed);
         let key = Bytes::copy_from_slice(key);
         match bucket {
             Bucket::Key => drop(self.revisions.write().deletes.insert(key)),

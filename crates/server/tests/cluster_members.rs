@@ -116,25 +116,29 @@ fn leadership_is_handed_over_without_a_failed_write() {
     let leader = cluster.leader();
     let others: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
     let stops: [Arc<AtomicBool>; 3] = Default::default();
-    let writers: Vec<_> = (0..3 * WRITERS)
-        .map(|writer| {
-            let at = writer % 3;
-            let (endpoint, stop) = (cluster.nodes[at].ports.endpoint(), stops[at].clone());
+    let mut writers: [Vec<_>; 3] = std::array::from_fn(|at| {
+        let (endpoint, stop) = (cluster.nodes[at].ports.endpoint(), &stops[at]);
+        let start = |_| {
+            let (endpoint, stop) = (endpoint.clone(), stop.clone());
             std::thread::spawn(move || writes_until(&endpoint, &stop))
-        })
-        .collect();
+        };
+        (0..WRITERS).map(start).collect()
+    });
     for to in [others[0], others[1], leader] {
-        let id = cluster.member_id(to);
-        cluster.ctl(cluster.leader(), &["move-leader", &id]);
+        cluster.lead(to);
     }
-    assert_eq!(cluster.leader(), leader);
     // A planned stop is the same to all but who is connected to this one.
     stops[leader].store(true, Ordering::Relaxed);
-    std::thread::sleep(Duration::from_millis(500));
+    let join = |writers: Vec<std::thread::JoinHandle<usize>>| -> Vec<usize> {
+        writers.into_iter().map(|writer| writer.join().expect("no write fails")).collect()
+    };
+    let mut written = join(std::mem::take(&mut writers[leader]));
     cluster.stop(leader);
     std::thread::sleep(Duration::from_secs(1));
     stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
-    let written: usize = writers.into_iter().map(|writer| writer.join().expect("no write fails")).sum();
+    written.extend(writers.into_iter().flat_map(join));
+    assert!(written.iter().all(|of_one| *of_one > 10), "{written:?}");
+    let written: usize = written.iter().sum();
     println!(
         "{written} writes, none tried twice, while leadership moved three times and its holder was stopped"
     );

@@ -68,8 +68,14 @@ pub fn snapshot_records(disk: &dyn Disk, dir: &Path) -> Result<Vec<SnapshotRecor
         }
         Ok(())
     })?;
-    records.retain(|record: &SnapshotRecord| record.index <= committed);
-    Ok(records)
+    Ok(valid(records, committed))
+}
+
+/// etcd may write the record of its own snapshot behind that of a newer one which came from a leader meanwhile.
+fn valid(mut records: Vec<SnapshotRecord>, committed: Index) -> Vec<SnapshotRecord> {
+    records.retain(|record| record.index <= committed);
+    records.sort_by_key(|record| record.index);
+    records
 }
 
 /// Shows every record of the log to `visit`, from the oldest segment on. Reads only.
@@ -242,4 +248,16 @@ fn parse_snapshot(data: &[u8]) -> Result<SnapshotRecord, String> {
         term: Term(record.term.unwrap_or(0)),
         conf_state: record.conf_state.map(|state| codec::conf_state_from_proto(&state)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_valid_snapshot_is_the_last_whatever_was_written_last() {
+        let record = |index| SnapshotRecord { index: Index(index), ..SnapshotRecord::default() };
+        let valid = valid([0, 30, 10, 40].map(record).into(), Index(30));
+        assert_eq!(valid, [0, 10, 30].map(record));
+    }
 }

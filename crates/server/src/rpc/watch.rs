@@ -102,11 +102,15 @@ async fn answer(member: Arc<Member>, mut stream: WatchStream, sink: Sink) -> Res
     Err(error::STOPPED)
 }
 
-/// Bytes that a response takes in its batch at most, long events aside.
+/// About how many bytes a response takes in its batch, long events aside.
 fn room(output: &WatchOutput) -> usize {
     const ALL_BUT_EVENTS: usize = 64;
+    let copied = |piece: &&Bytes| piece.len() < super::body::SPLICE_BYTES;
     match &output.kind {
-        Kind::Events { events, .. } => ALL_BUT_EVENTS + events.encoded_len().min(super::body::SPLICE_BYTES),
+        Kind::Events { events, .. } => {
+            let events = events.encoded().iter().filter(copied);
+            ALL_BUT_EVENTS + events.map(Bytes::len).sum::<usize>()
+        }
         _ => ALL_BUT_EVENTS,
     }
 }

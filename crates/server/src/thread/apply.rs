@@ -32,7 +32,7 @@ use crate::waiters::{Answer, Batch, Room, Waiter, Waiters, request_id};
 /// Bytes in the write buffer at which it is handed over, however few operations they are.
 const BUFFER_BYTES: usize = 32 << 20;
 /// Apply waits for the running commit when the write buffer holds so many entries, as multiples of the batch limit…
-const ENTRIES_FACTOR_MAX: usize = 10;
+const BUFFER_FACTOR_MAX: usize = 10;
 /// …or so many bytes. One entry that changes many keys is no reason to wait.
 const BUFFER_BYTES_MAX: usize = 4 * BUFFER_BYTES;
 /// Pause between two steps of a compaction unless another one is configured.
@@ -176,7 +176,7 @@ pub fn run(apply: Arc<Mutex<Apply>>, work: Receiver<Job>) {
         let mut apply = apply.lock();
         apply.compact_step();
         if apply.round(jobs.drain(..)) {
-            return apply.stop();
+            return apply.commit();
         }
         next_step = apply.state.next_step;
     }
@@ -221,6 +221,11 @@ impl Apply {
         }
         let (budget, pause) = self.compaction;
         let start = Instant::now();
+        if self.state.is_committing() && self.store.pending_ops() >= self.ops_max() {
+            // It makes changes faster than the disk takes them.
+            self.state.next_step = Some(start + COMPACTION_PAUSE);
+            return;
+        }
         let begun = *self.state.compaction_begun.get_or_insert(start);
         match self.store.maintain(budget) {
             Ok(more) => {
@@ -258,12 +263,22 @@ impl Apply {
         }
         // Not if the seal has taken it all, however much a single txn has written.
         if self.overflows() {
-            self.state.unsealed = 0;
-            if let Err(error) = self.store.commit() {
-                super::fatal("failed to commit to the backend", &error);
-            }
+            self.commit();
         }
         self.end_waiting();
+    }
+
+    /// Puts all that was executed into the file, and waits for it.
+    fn commit(&mut self) {
+        if let Err(error) = self.store.commit() {
+            super::fatal("failed to commit to the backend", &error);
+        }
+        self.state.unsealed = 0;
+    }
+
+    /// More changes than these are not made while a commit runs, but by a single entry.
+    fn ops_max(&self) -> usize {
+        self.batch_limit.saturating_mul(BUFFER_FACTOR_MAX)
     }
 
     /// Whether the write buffer is due, however young it is.
@@ -273,8 +288,7 @@ impl Apply {
 
     /// Whether more is executed than can be committed.
     fn overflows(&self) -> bool {
-        self.state.unsealed >= self.batch_limit.saturating_mul(ENTRIES_FACTOR_MAX)
-            || self.store.pending_bytes() >= BUFFER_BYTES_MAX
+        self.state.unsealed >= self.ops_max() || self.store.pending_bytes() >= BUFFER_BYTES_MAX
     }
 
     fn seal(&mut self) {
@@ -453,11 +467,5 @@ impl Apply {
             );
         }
         batch.add(outcome.id, Answer::ConfChanged(outcome.result));
-    }
-
-    fn stop(&mut self) {
-        if let Err(error) = self.store.commit() {
-            super::fatal("failed to commit to the backend", &error);
-        }
     }
 }

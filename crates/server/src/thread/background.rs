@@ -1,10 +1,11 @@
-//! Long work beside what clients wait for: hashes of the whole store, copies of the whole file. The kernel gives its
+//! Long work beside what clients wait for: hashes of the whole store, snapshots for clients. The kernel gives its
 //! threads what others leave, lest a put waits for a processor until one of them has used up its time slice.
 
 use tokio::runtime::{Builder, Runtime};
 
-/// How much these threads yield to others: with 10 a busy one gets a tenth of what a busy front loop gets.
-const NICE: i32 = 10;
+/// How much these threads yield to others: with 5 a busy one gets a third of what a busy front loop gets. Members ask each
+/// other for hashes and do not wait for ever.
+const NICE: i32 = 5;
 
 /// Threads for long work, made on demand.
 pub struct Background(Option<Runtime>);

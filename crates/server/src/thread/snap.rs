@@ -1,5 +1,6 @@
-//! Files of the past: writes `.snap` files, and removes those and segments of the log that are beyond the numbers to keep.
-//! Both may take long (a file system takes its time to free 64 MiB), and the log must not wait for them.
+//! Files of the past: writes `.snap` files of the store's, and removes those and segments of the log that are beyond the
+//! numbers to keep. Both may take long (a file system takes its time to free 64 MiB), and the log must not wait for them. What
+//! comes from a leader is written with the log: nothing goes on without it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -26,11 +26,12 @@ pub struct Node {
 
 /// A cluster in a directory of its own; all members are killed when it is dropped.
 pub struct Cluster {
-    pub dir: tempfile::TempDir,
     pub nodes: Vec<Node>,
     /// One that was sent SIGSTOP.
     pub paused: Option<usize>,
     links: Option<Links>,
+    /// Last: what is mounted below goes before it.
+    pub dir: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -197,9 +198,15 @@ impl Cluster {
 
     /// Has a member lead.
     pub fn lead(&self, at: usize) {
-        let leader = self.leader();
-        if leader != at {
-            self.ctl(leader, &["move-leader", &self.member_id(at)]);
+        let start = Instant::now();
+        loop {
+            let leader = self.leader();
+            if leader == at {
+                return;
+            }
+            // It may lead no more by now, or the other may be behind.
+            let moved = self.ctl_of(&[leader], &["move-leader", &self.member_id(at)]);
+            assert!(start.elapsed() < Duration::from_secs(30), "m{at} does not lead: {}", moved.err);
         }
     }
 

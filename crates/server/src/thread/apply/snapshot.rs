@@ -37,9 +37,7 @@ impl Apply {
 
     /// A member lags too far: it gets what is applied by now, which is at least what `message` speaks of.
     pub(super) fn send_snapshot(&mut self, mut message: Message) {
-        if let Err(error) = self.store.commit() {
-            crate::thread::fatal("failed to commit to the backend", &error);
-        }
+        self.commit();
         message.snapshot = Some(Box::new(self.snapshot()));
         self.peers.send_snapshot(message, self.store.backend().read().copy());
     }
