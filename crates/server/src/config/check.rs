@@ -324,6 +324,9 @@ fn at_start(c: &Config, wrong: &mut Vec<Problem>) {
     if let Err(why) = c.auto_compaction() {
         fail(format!("error parsing CompactionRetention: {why}"));
     }
+    if let Err(why) = crate::tokens::check(&c.auth_token) {
+        fail(why);
+    }
     let no_client_tls = c.client_tls.is_empty() && !c.client_tls.auto;
     let clients = c.listen_client_urls.iter().chain(&c.listen_client_http_urls);
     if let Some(url) = clients.clone().find(|u| u.scheme.is_secure()).filter(|_| no_client_tls) {

@@ -46,11 +46,7 @@ impl Tokens {
         match kind {
             "" => Ok(Tokens::None),
             "simple" => Ok(Tokens::Simple(simple::Simple::new(Duration::from_secs(config.auth_token_ttl_s)))),
-            "jwt" => Ok(Tokens::Jwt(Box::new(jwt::Jwt::new(&options)?))),
-            other => {
-                log::warning!("unknown token type", "type" = other, "error" = INVALID_OPTIONS);
-                Err(INVALID_OPTIONS.into())
-            }
+            _ => Ok(Tokens::Jwt(Box::new(jwt::Jwt::new(&options)?))),
         }
     }
 
@@ -97,7 +93,15 @@ impl Tokens {
 /// Options of a kind of tokens, by name.
 type Options<'a> = BTreeMap<&'a str, &'a str>;
 
-/// `kind,name=value,…` in its parts.
+/// Whether `--auth-token` names a kind there is, and has options that can be read.
+///
+/// # Errors
+/// The text for the operator.
+pub fn check(auth_token: &str) -> Result<(), String> {
+    split(auth_token).map(|_| ())
+}
+
+/// `kind,name=value,…` in its parts; the kind is a known one.
 fn split(text: &str) -> Result<(&str, Options<'_>), String> {
     let mut parts = text.split(',');
     let kind = parts.next().unwrap_or_default();
@@ -111,6 +115,10 @@ fn split(text: &str) -> Result<(&str, Options<'_>), String> {
             log::error!("invalid token option", "option" = text, "duplicate-parameter" = name);
             return Err(INVALID_OPTIONS.into());
         }
+    }
+    if !matches!(kind, "" | "simple" | "jwt") {
+        log::warning!("unknown token type", "type" = kind, "error" = INVALID_OPTIONS);
+        return Err(INVALID_OPTIONS.into());
     }
     Ok((kind, options))
 }
