@@ -127,8 +127,15 @@ fn a_stream_is_lost_after_as_long_without_a_sign_of_life_as_raft_read_timeout_sa
         ("listen-metrics-urls", metrics.as_str()),
     ];
     let _server = Server::spawn(&dir.path().join("m"), ports, &flags);
+    peer.set_nonblocking(true).unwrap();
     loop {
-        let (mut stream, _) = peer.accept().expect("it dials");
+        let mut accepted = None;
+        eventually("it dials", || {
+            accepted = peer.accept().ok();
+            accepted.is_some()
+        });
+        let (mut stream, _) = accepted.expect("it dialed");
+        stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut asked = [0; 4096];
         let len = stream.read(&mut asked).unwrap_or(0);
@@ -136,8 +143,8 @@ fn a_stream_is_lost_after_as_long_without_a_sign_of_life_as_raft_read_timeout_sa
             continue;
         }
         let head = b"HTTP/1.1 200 OK\r\nX-Server-Version: 3.7.1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        stream.write_all(head).unwrap();
         let from = Instant::now();
+        stream.write_all(head).unwrap();
         assert_eq!(stream.read(&mut asked).expect("it hangs up"), 0);
         let silence = from.elapsed();
         assert!(silence > Duration::from_millis(5900) && silence < Duration::from_secs(20), "{silence:?}");

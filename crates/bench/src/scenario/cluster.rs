@@ -39,7 +39,9 @@ pub fn get_all(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
 
 fn put(stand: &mut Stand<'_>, shape: Shape, operations: u64, to_all: bool) -> Result<Vec<Figure>> {
     find_leader(stand)?;
-    let (mut random, value) = (Random(shape.clients as u64), request::value(VALUE_BYTES));
+    // Keys of its own for each scenario: none overwrites what another wrote.
+    let seed = shape.clients as u64 | u64::from(to_all) << 32;
+    let (mut random, value) = (Random(seed), request::value(VALUE_BYTES));
     measure(stand, shape, operations, to_all, &mut |_, _, out| request::put(random.key(), &value, out))
 }
 

@@ -27,7 +27,7 @@ pub enum Error {
     NoSize,
     #[error("discovery: cluster is full")]
     Full,
-    /// Comes out only when the registry refuses the user: everything else is tried again.
+    /// Comes out only when the registry refuses the user's name and password: everything else is tried again.
     #[error(transparent)]
     Registry(#[from] client::Error),
 }
@@ -39,6 +39,10 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A list is a few lines; nobody's registry shall fill this member's memory.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// No cluster has so many members.
+const MEMBERS_MAX: usize = 1000;
+/// Name and URLs of a member.
+const INFO_BYTES_MAX: usize = 64 << 10;
 
 /// A line for the log that says which registry it is about.
 macro_rules! tell {
@@ -63,7 +67,7 @@ pub(super) struct Joined {
 /// Puts this member (`name=url[,name=url]`) on the list and waits for the others, as long as it takes; also for the registry.
 ///
 /// # Errors
-/// The list is full or none, or holds what is no URL; the registry refuses the user.
+/// The list is full or none, or holds what is no URL; the registry refuses the user's name and password.
 pub(super) async fn join(registry: &Discovery, member_id: u64, own: &str) -> Result<Joined, Error> {
     let keys = Keys::new(registry, member_id);
     let joined = match Registry::open(registry, keys.clone()).await {
@@ -136,8 +140,8 @@ impl Registry {
             match Client::connect(options(registry)).await {
                 Ok(client) => break client,
                 // With a user's name, this asks for a token.
-                Err(client::Error::Deadline) => back_off(&keys, &mut failures, "authentication").await,
-                Err(error) => return Err(error.into()),
+                Err(error) if is_final(&error) => return Err(error.into()),
+                Err(_) => back_off(&keys, &mut failures, "authentication").await,
             }
         };
         let client = client.with_timeout(Some(registry.request_timeout));
@@ -249,7 +253,12 @@ impl Registry {
         );
         while !list.is_complete() {
             let Ok(Some(response)) = watcher.next().await else { return false };
-            response.events.iter().filter_map(|event| event.kv.as_ref()).for_each(|kv| self.add(list, kv));
+            for record in response.events.iter().filter_map(|event| event.kv.as_ref()) {
+                // Who comes later than the last is none of them.
+                if !list.is_complete() {
+                    self.add(list, record);
+                }
+            }
         }
         let (size, found) = counted(list);
         tell!(
@@ -304,6 +313,18 @@ fn options(registry: &Discovery) -> Options {
     }
 }
 
+/// Trying again to connect would end the same way.
+fn is_final(error: &client::Error) -> bool {
+    match error {
+        client::Error::NoEndpoints => true,
+        client::Error::Server(status) => matches!(
+            client::code_name(status.code()),
+            "InvalidArgument" | "FailedPrecondition" | "PermissionDenied" | "Unauthenticated"
+        ),
+        client::Error::Deadline | client::Error::WatchRefused(_) => false,
+    }
+}
+
 async fn back_off(keys: &Keys, failures: &mut u32, step: &'static str) {
     *failures += 1;
     let pause = pause(*failures);
@@ -319,7 +340,7 @@ fn pause(failures: u32) -> Duration {
 fn size(record: Option<&KeyValue>) -> Result<usize, Error> {
     let record = record.ok_or(Error::NoSize)?;
     let size = std::str::from_utf8(&record.value).ok().and_then(|text| text.parse().ok());
-    size.filter(|size| *size > 0).ok_or(Error::BadSize)
+    size.filter(|size| (1..=MEMBERS_MAX).contains(size)).ok_or(Error::BadSize)
 }
 
 /// Who has registered, the oldest first.
@@ -345,7 +366,7 @@ impl List {
     }
 
     fn add(&mut self, key: &str, info: &str, create_revision: i64) -> Result<(), &'static str> {
-        if !info.contains('=') {
+        if !info.contains('=') || info.len() > INFO_BYTES_MAX {
             return Err("invalid peer info returned from discovery service");
         }
         if self.members.iter().any(|member| member.key == key) {
@@ -414,6 +435,8 @@ mod tests {
     fn a_record_that_is_no_member_or_one_known_already_is_passed_over() {
         let mut list = list(2, &[("k1", "a=http://a:1", 10)]);
         assert_eq!(list.add("k2", "", 20).unwrap_err(), "invalid peer info returned from discovery service");
+        let long = format!("a=http://{}:1", "a".repeat(INFO_BYTES_MAX));
+        assert!(list.add("k3", &long, 20).is_err(), "nobody is called that");
         let again = list.add("k1", "z=http://z:1", 30);
         assert_eq!(again.unwrap_err(), "found duplicate peer from discovery service");
         assert_eq!(list.initial_cluster().unwrap(), "a=http://a:1");
@@ -430,11 +453,12 @@ mod tests {
     }
 
     #[test]
-    fn the_size_must_be_a_number_above_zero() {
+    fn the_size_must_be_a_number_above_zero_that_a_cluster_may_have() {
         let record = |value: &'static str| KeyValue { value: value.into(), ..KeyValue::default() };
         assert_eq!(size(Some(&record("3"))).unwrap(), 3);
+        assert_eq!(size(Some(&record("1000"))).unwrap(), MEMBERS_MAX);
         assert_eq!(size(None).unwrap_err().to_string(), "discovery: size key not found");
-        for bad in ["", "0", "-1", "three", "3 ", "99999999999999999999"] {
+        for bad in ["", "0", "-1", "three", "3 ", "1001", "99999999999999999999"] {
             let text = size(Some(&record(bad))).unwrap_err().to_string();
             assert_eq!(text, "discovery: size key is bad", "{bad:?}");
         }

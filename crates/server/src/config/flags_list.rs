@@ -181,7 +181,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "Lowest TLS version: TLS1.2 or TLS1.3."),
     flag("tls-max-version", Security, Text(|d| &mut d.config.tls_max_version), TLS,
         "Highest TLS version; empty for the highest known."),
-    flag("auth-token", Auth, Text(|d| &mut d.config.auth_token), Partly("jwt not with ES512"),
+    flag("auth-token", Auth, Text(|d| &mut d.config.auth_token), Partly("jwt not with ES512, nor with RSA keys below 2048 bits"),
         "Kind of auth tokens: simple, or jwt with sign-method, priv-key, pub-key and ttl (of 5m)."),
     flag("auth-token-ttl", Auth, Uint(|d| &mut d.config.auth_token_ttl_s), Works,
         "Seconds a simple token lives."),

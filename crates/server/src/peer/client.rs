@@ -71,13 +71,14 @@ impl Dialer {
         self.read_timeout
     }
 
-    /// Opens a connection to `url`, the base of a member's URLs.
-    pub async fn connect(&self, url: &str) -> Result<Box<dyn Connection>, Error> {
+    /// Opens a connection to `url`, the base of a member's URLs. It ends when what is sent is not taken for as long as
+    /// `unread` says.
+    async fn connect(&self, url: &str, unread: Option<Duration>) -> Result<Box<dyn Connection>, Error> {
         let url = Url::parse(url).map_err(Error::Url)?;
         if url.scheme != crate::config::Scheme::Http {
             return Err(Error::Url(format!("cannot reach {url}: only http is supported yet")));
         }
-        let dialed = tokio::time::timeout(self.timeout, dial(&url.host)).await;
+        let dialed = tokio::time::timeout(self.timeout, dial(&url.host, unread)).await;
         let socket = dialed.map_err(|_| Error::Timeout)?.map_err(|e| Error::Dial(url.host.clone(), e))?;
         Ok(Box::new(socket))
     }
@@ -89,15 +90,16 @@ impl Dialer {
         B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Send + 'static,
     {
-        Ok(self.open(url).await?.send_request(named(url, request)?).await?)
+        // The receiver of a snapshot may wait for its disk.
+        Ok(self.open(url, None).await?.send_request(named(url, request)?).await?)
     }
 
-    async fn open<B>(&self, url: &str) -> Result<Sender<B>, Error>
+    async fn open<B>(&self, url: &str, unread: Option<Duration>) -> Result<Sender<B>, Error>
     where
         B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
         B: Send + 'static,
     {
-        let connection = self.connect(url).await?;
+        let connection = self.connect(url, unread).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(connection)).await?;
         tokio::spawn(async move {
             // Whoever waits for the answer hears of errors.
@@ -124,7 +126,12 @@ impl Dialer {
             self.keep(url, sender);
             Ok(Response::from_parts(head, body))
         };
-        tokio::time::timeout(timeout, answered).await.map_err(|_| Error::Timeout)?
+        let response = tokio::time::timeout(timeout, answered).await.unwrap_or(Err(Error::Timeout));
+        if response.is_err() {
+            // The host may be gone without a word: the next request shall not wait on another connection to it.
+            self.idle.lock().remove(url);
+        }
+        response
     }
 
     /// Sends over a kept connection, or a new one if there is none or it ended before the request left.
@@ -143,7 +150,7 @@ impl Dialer {
                 },
             }
         }
-        let mut sender = self.open(url).await?;
+        let mut sender = self.open(url, Some(self.timeout)).await?;
         Ok((sender.send_request(request).await?, sender))
     }
 
@@ -177,10 +184,14 @@ fn named<B>(url: &str, mut request: Request<B>) -> Result<Request<B>, Error> {
     Ok(request)
 }
 
-async fn dial(host: &str) -> std::io::Result<TcpStream> {
+async fn dial(host: &str, unread: Option<Duration>) -> std::io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host(host).await?.collect();
     let socket = TcpStream::connect(&addresses[..]).await?;
     socket.set_nodelay(true)?;
+    if let Some(unread) = unread {
+        let unread_ms = u32::try_from(unread.as_millis()).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+        rustix::net::sockopt::set_tcp_user_timeout(&socket, unread_ms)?;
+    }
     Ok(socket)
 }
 
@@ -251,7 +262,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         // Two answers on each connection, then it ends without a word.
         let served = tokio::spawn(async move {
-            for _ in 0..2 {
+            for _ in 0..3 {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 for _ in 0..2 {
                     let mut asked = vec![0; 4096];
@@ -261,13 +272,47 @@ mod tests {
             }
         });
         let dialer = Dialer::new(&Config::default());
-        for _ in 0..4 {
+        for asked in 1..=6 {
             let request = Request::get("/version").body(Bytes::new()).unwrap();
             let response = dialer.request(&url, request, 10, Duration::from_secs(5)).await.unwrap();
             assert_eq!(&response.body()[..], b"ok");
             // The end of a connection is noticed by its task.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let ended = || dialer.idle.lock()[&url].iter().all(Sender::is_closed);
+            while asked % 2 == 0 && !ended() {
+                tokio::task::yield_now().await;
+            }
         }
+        served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_to_a_host_that_fell_silent_are_not_tried_one_after_the_other() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let dialer = Dialer::new(&Config::default());
+        // Two are kept; then nobody answers on them.
+        let served = tokio::spawn(async move {
+            let (mut one, _) = listener.accept().await.unwrap();
+            let (mut two, _) = listener.accept().await.unwrap();
+            for socket in [&mut one, &mut two] {
+                assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+                socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+            let (mut new, _) = listener.accept().await.unwrap();
+            assert!(new.read(&mut [0; 4096]).await.unwrap() > 0);
+            new.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew").await.unwrap();
+        });
+        let ask = |timeout| {
+            let request = Request::get("/version").body(Bytes::new()).unwrap();
+            dialer.request(&url, request, 10, timeout)
+        };
+        let patient = Duration::from_secs(5);
+        let (one, two) = tokio::join!(ask(patient), ask(patient));
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(dialer.idle.lock()[&url].len(), 2);
+        let silence = ask(Duration::from_millis(1)).await;
+        assert!(matches!(silence, Err(Error::Timeout)), "{silence:?}");
+        assert_eq!(&ask(patient).await.unwrap().body()[..], b"new");
         served.await.unwrap();
     }
 
@@ -284,7 +329,7 @@ mod tests {
     async fn urls_that_cannot_be_dialed_are_refused() {
         let dialer = Dialer::new(&Config::default());
         for url in ["", "127.0.0.1:1", "https://127.0.0.1:1", "http://127.0.0.1"] {
-            assert!(matches!(dialer.connect(url).await, Err(Error::Url(_))), "{url}");
+            assert!(matches!(dialer.connect(url, None).await, Err(Error::Url(_))), "{url}");
         }
     }
 }

@@ -43,9 +43,9 @@ struct Claimed {
     username: Value,
     #[serde(default)]
     revision: Value,
-    #[serde(default)]
+    #[serde(default = "no_time")]
     exp: Value,
-    #[serde(default)]
+    #[serde(default = "no_time")]
     nbf: Value,
 }
 
@@ -133,14 +133,16 @@ impl Jwt {
     }
 }
 
-/// A claim that is a time in seconds; 0 counts as absent, as in Go.
+/// What a time that is absent reads as.
+fn no_time() -> Value {
+    0.into()
+}
+
+/// A claim that is a time in seconds; 0 counts as absent, and null as no time, as in Go.
 fn time(claim: &Value) -> Result<Option<f64>, Refusal> {
-    match claim {
-        Value::Null => Ok(None),
-        other => match other.as_f64() {
-            Some(seconds) => Ok(Some(seconds.trunc()).filter(|_| seconds != 0.0)),
-            None => Err(Refusal::Unfit("token is malformed")),
-        },
+    match claim.as_f64() {
+        Some(seconds) => Ok(Some(seconds.trunc()).filter(|_| seconds != 0.0)),
+        None => Err(Refusal::Unfit("token is malformed")),
     }
 }
 
@@ -157,6 +159,10 @@ fn signature_only(method: Algorithm) -> Validation {
     validation.validate_aud = false;
     validation
 }
+
+/// Shorter keys cannot be verified with.
+const RSA_BITS_MIN: usize = 2048;
+const RSA_TOO_SHORT: &str = "--auth-token: RSA keys below 2048 bits are not supported";
 
 /// Names of options.
 const KNOWN: [&str; 4] = ["sign-method", "pub-key", "priv-key", "ttl"];
@@ -195,7 +201,12 @@ impl Read {
         };
         let own = match &signs {
             None => None,
-            Some(key) => Some(Jwk::from_encoding_key(key, self.method).map_err(|_| bad("private"))?),
+            Some(key) => {
+                Some(Jwk::from_encoding_key(key, self.method).map_err(|error| match error.kind() {
+                    ErrorKind::InvalidRsaKey(why) if why == "TooSmall" => RSA_TOO_SHORT.into(),
+                    _ => bad("private"),
+                })?)
+            }
         };
         let given = match self.public.as_slice() {
             [] => None,
@@ -203,6 +214,9 @@ impl Read {
             _ if family == AlgorithmFamily::Hmac => None,
             pem => Some(public_key(self.method, pem).ok_or_else(|| bad("public"))?),
         };
+        if family == AlgorithmFamily::Rsa && rsa_bits(&self.public).is_some_and(|bits| bits < RSA_BITS_MIN) {
+            return Err(RSA_TOO_SHORT.into());
+        }
         let jwk = match (own, given) {
             (None, None) => return Err("auth: missing key data".into()),
             (Some(own), Some(given)) if own.algorithm != given.algorithm => {
@@ -259,6 +273,14 @@ fn public_key(method: Algorithm, pem: &[u8]) -> Option<Jwk> {
         _ => true,
     };
     fits.then_some(jwk)
+}
+
+/// The length of a public RSA key.
+fn rsa_bits(pem: &[u8]) -> Option<usize> {
+    let pem = ::pem::parse(pem).ok()?;
+    let key = aws_lc_rs::rsa::PublicKey::from_der(pem.contents()).ok()?;
+    let modulus = key.modulus().big_endian_without_leading_zero();
+    Some(modulus.len() * 8 - modulus.first()?.leading_zeros() as usize)
 }
 
 #[cfg(test)]

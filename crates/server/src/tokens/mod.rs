@@ -55,8 +55,13 @@ impl Tokens {
         if matches!(self, Tokens::Simple(_)) { simple::prefix() } else { String::new() }
     }
 
+    /// Whether tokens are signed, which is work like that of a hash.
+    pub fn signs(&self) -> bool {
+        matches!(self, Tokens::Jwt(_))
+    }
+
     /// The token for a user whose password was right at this auth revision; `applied` is what apply made of the prefix.
-    /// Signing takes its time.
+    /// Signing takes its time (see [`Tokens::signs`]).
     pub fn issue(&self, user: &str, revision: u64, applied: String) -> Result<String, Status> {
         match self {
             Tokens::None => Err(error::AUTH_FAILED),

@@ -155,6 +155,40 @@ fn options_that_make_no_sense_are_refused_with_etcds_texts() {
     assert_eq!(wrong_curve.as_deref(), Some("key is not a valid ECDSA public key"));
 }
 
+/// Of 1024 bits, which nobody here makes.
+const SHORT_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+MIICdwIBADANBgkqhkiG9w0BAQEFAASCAmEwggJdAgEAAoGBAN4pstztUsDuNZhV
+WLbxnUZVKpZD1ozHkU2ZdfPmr+7tBo10fF94qFyYa7C+JtMZekpyYHzbG1Qh+cia
+4GnGVFhrw5CzFo8QKBfRrq4Ub2tu9kKelVr7sIWiErpzB6el/V+xJMzbHDmDqZ0n
+1sxtP4K3mONV02bcbQ110fVqbUZPAgMBAAECgYEAt7OFOddnmS6f1JGl5MhPAyxD
+JbN8gjY2+RKPDRnQmmEWDPuoKA2OMdq7GY9ybRXhIBQJotROebgKYg1myS/85wHR
+bpW8Xwi20dPMpPgBezCej6ZfnnnWGi2vaPFLZ0h1fCzVCZkapPHCeFrXWqnEnFGv
+iVzTaOS0ojxv2g1P7tkCQQD1HAL/2PLX9modFfwWehGZHsFiS3jtjMJp33zeOs0b
+/DyEuj8805dccKW2Kp8l5+FxYgTuxz9pIXXM1Mk5K3IzAkEA6Aius5JRY/QVhJHZ
+69NQN3qx+nZyDkTs2noxSmxlSg01grzJf9wc26erQ0iw7DWv+VwYCeoNeiNOYDlq
+d/KXdQJAIdb0Mw5ouJg0nj9ixlekBlfQqxlwYJuGW8eXHbdQigSQ9mIgSO2NgB2t
+QzEvN7SD03uM4spvXrxX3yehgFsXMQJAeMqUT80a68LUNNhMrvSprMgFwRJKG92L
+w8yavlihfiRUOAQZjaNDrqGhiXxdBgqI2nIz3W1nqK6ajYM2Rs0WRQJBALx3qcnI
+N22wdLIWR+jgVVuLzAzO5/qo1m0Jg9YgmGhQBvMTOkujgfNdK7Eog7gOIDWQIBBp
+Vj7BaydNIKv1uTk=
+-----END PRIVATE KEY-----";
+const SHORT_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDeKbLc7VLA7jWYVVi28Z1GVSqW
+Q9aMx5FNmXXz5q/u7QaNdHxfeKhcmGuwvibTGXpKcmB82xtUIfnImuBpxlRYa8OQ
+sxaPECgX0a6uFG9rbvZCnpVa+7CFohK6cwenpf1fsSTM2xw5g6mdJ9bMbT+Ct5jj
+VdNm3G0NddH1am1GTwIDAQAB
+-----END PUBLIC KEY-----";
+
+#[test]
+fn rsa_keys_that_are_too_short_are_refused_at_the_start() {
+    let pair = Pair::secret(SHORT_PRIVATE);
+    std::fs::write(pair.path("public"), SHORT_PUBLIC).expect("a key");
+    for halves in [&["private"][..], &["public"], &["private", "public"]] {
+        let refused = pair.jwt("RS256", halves).err();
+        assert_eq!(refused.as_deref(), Some(RSA_TOO_SHORT), "{halves:?}");
+    }
+}
+
 #[test]
 fn a_token_lives_for_ttl_and_five_minutes_unless_said() {
     let secret = Pair::secret("a secret of some length");
@@ -220,6 +254,8 @@ fn claims_are_read_as_go_reads_them() {
             unfit("token has invalid claims: token is expired"),
         ),
         (r#"{"username":"alice","revision":7,"exp":"soon"}"#.into(), unfit("token is malformed")),
+        (r#"{"username":"alice","revision":7,"exp":null}"#.into(), unfit("token is malformed")),
+        (r#"{"username":"alice","revision":7,"nbf":null}"#.into(), unfit("token is malformed")),
         (
             format!(r#"{{"username":"alice","revision":7,"nbf":{}}}"#, now + 1),
             unfit("token has invalid claims: token is not valid yet"),
