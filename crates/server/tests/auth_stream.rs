@@ -97,5 +97,7 @@ async fn a_range_stream_ends_when_its_user_may_no_longer_read() {
     root.user_revoke_role(revoked).await.expect("revoked");
     let (some, end) = rest(stopped).await;
     assert!(some < all, "{some} bytes of {all}");
-    assert_eq!(end, "etcdserver: permission denied");
+    // The second if the change comes between the look at who asks and the look at what they may.
+    let ends = ["etcdserver: permission denied", "etcdserver: revision of auth store is old"];
+    assert!(ends.contains(&end.as_str()), "{end}");
 }
