@@ -53,7 +53,9 @@ fn log_of(server: &Path, tools: &Reference) -> Vec<Value> {
             command.iter().map(|word| if *word == "OTHER" { other.as_str() } else { word }).collect();
         let printed = ctl(&filled);
         if command.starts_with(&["member", "add"]) {
-            other = printed.split(' ').nth(1).unwrap_or_default().to_owned();
+            // A short id stands behind more than one space: one in sixteen is.
+            let id = printed.split_whitespace().nth(1);
+            id.expect("the id of the member that was added").clone_into(&mut other);
         }
     }
     let saved = dir.path().join("saved");
