@@ -207,7 +207,8 @@ impl Node {
     /// [`Input::Applied`] would lead to something at once. Otherwise it may come together with a later input.
     #[must_use]
     pub fn waits_for_apply(&self) -> bool {
-        self.raft.holds_back() || !self.conf_changes.is_empty() || self.raft.soft_state().role != Role::Leader
+        let stands_alone = self.raft.is_single_voter() && self.raft.soft_state().role != Role::Leader;
+        self.raft.holds_back() || !self.conf_changes.is_empty() || stands_alone
     }
 
     fn propose_as_leader(&mut self, proposal: Proposal, term: Term) {

@@ -100,9 +100,7 @@ pub struct Member {
     pub version: &'static str,
     /// The other members.
     pub peers: Peers,
-    /// The raft thread.
-    pub raft: Sender<raft::Job>,
-    /// Its work.
+    /// The raft thread, and its work.
     pub helm: Arc<raft::Helm>,
     /// The apply thread.
     pub apply: Sender<apply::Job>,
@@ -296,7 +294,7 @@ impl Member {
     /// The node's picture of itself.
     pub async fn node_status(&self) -> Result<node::Status, Status> {
         let (to, from) = oneshot::channel();
-        self.raft.push(raft::Job::Status(to)).map_err(|_| error::STOPPED)?;
+        self.tell_raft(raft::Job::Status(to))?;
         from.await.map_err(|_| error::STOPPED)
     }
 
@@ -464,12 +462,16 @@ impl Member {
         if !crate::http::alone::is_alone() {
             return self.push(proposal);
         }
-        self.helm.in_line(proposal).map_or(Ok(()), |proposal| self.push(proposal))
+        self.helm.in_line(vec![proposal], true).into_iter().try_for_each(|proposal| self.push(proposal))
     }
 
     /// Hands an input to the raft thread.
     pub fn push(&self, input: Input) -> Result<(), Status> {
-        self.raft.push(raft::Job::Input(input)).map_err(|_| error::STOPPED)
+        self.tell_raft(raft::Job::Input(input))
+    }
+
+    fn tell_raft(&self, job: raft::Job) -> Result<(), Status> {
+        if self.helm.push(job) { Ok(()) } else { Err(error::STOPPED) }
     }
 
     /// Runs a defragmentation flag for as long as the guard lives; `None` when one runs already.

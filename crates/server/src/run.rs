@@ -316,6 +316,7 @@ fn assemble(
         let removed = removed.clone();
         move || removed.notify_one()
     };
+    let helm = Arc::new(raft::Helm::new(raft_to.clone()));
     let links = Links {
         identity: Identity {
             id: ::raft::MemberId(booted.member_id),
@@ -325,7 +326,7 @@ fn assemble(
         },
         dialer: Dialer::new(config),
         files: snapshot::Files { disk: disk.clone(), dir: config.snap_path() },
-        raft: raft_to.clone(),
+        helm: helm.clone(),
         apply: apply_to.clone(),
         store: reader.clone(),
         runtime,
@@ -340,8 +341,7 @@ fn assemble(
         id: booted.member_id,
         cluster_id: booted.cluster_id,
         version: bootstrap::announced_version(config),
-        raft: raft_to.clone(),
-        helm: Arc::default(),
+        helm: helm.clone(),
         apply: apply_to.clone(),
         waiters: waiters.clone(),
         ids: RequestIds::new(booted.member_id, unix_ms()),
@@ -439,14 +439,14 @@ fn assemble(
         let _ = raft_to.push(raft::Job::Input(Input::ForceSnapshot));
     }
     let interval = config.commit_interval();
-    let (to_apply, helm) = (apply_to.clone(), member.helm.clone());
+    let (to_apply, at_log) = (apply_to.clone(), helm.clone());
     let threads = Threads {
         commit: (
             commit_to,
             spawn("commit", move || commit::run(committer, interval, commit_jobs, to_apply))?,
         ),
         snap: (snap_to, spawn("snap", move || snap::run(&past, snap_jobs))?),
-        wal: (wal_to, spawn("wal", move || wal::run(log, wal_jobs))?),
+        wal: (wal_to, spawn("wal", move || wal::run(log, &at_log, wal_jobs))?),
         apply: (apply_to, spawn("apply", move || apply::run(apply, apply_jobs))?),
         raft: (raft_to, spawn("raft", move || raft::run(&helm, raft_thread, raft_jobs))?),
         watch: watch_thread,

@@ -41,6 +41,6 @@ pub use member::{ConfChangeContext, ConfState, Downgrade, Member, Members, membe
 pub use options::{HashPassword, Options, TokenKind};
 pub use outcome::{ConfChangeOutcome, Entry, LeaseChange, MemberChange, Outcome, Response, TokenChange};
 pub use reader::{Compacted, StoreReader};
-pub use request::{NoTxn, decode_txn};
+pub use request::{NoTxn, decode_txn, is_brief};
 pub use store::Store;
 pub use version::Version;

@@ -73,6 +73,16 @@ impl Request {
         }
     }
 
+    /// Executing it touches no more keys than it names.
+    fn is_brief(&self) -> bool {
+        match &self.kind {
+            Kind::Put(_) | Kind::LeaseGrant(_) => true,
+            Kind::DeleteRange(delete) => delete.range_end.is_empty(),
+            Kind::Txn(txn) => names_its_keys(txn),
+            _ => false,
+        }
+    }
+
     /// On whose behalf.
     pub fn who(&self) -> Identity<'_> {
         Identity { user: &self.user, revision: self.auth_revision }
@@ -112,6 +122,25 @@ impl Request {
         };
         Ok(Self { id: r.id(), user: String::new(), auth_revision: 0, kind })
     }
+}
+
+/// Whether executing the request in an entry takes no longer than the few keys that it names: a single put, or a txn
+/// without ranges, but no deletion of a range, for example. An entry that does not decode is not brief.
+#[must_use]
+pub fn is_brief(data: &Bytes) -> bool {
+    Request::decode(data).is_ok_and(|request| request.is_brief())
+}
+
+fn names_its_keys(txn: &pb::TxnRequest) -> bool {
+    use pb::request_op::Request as Op;
+    let mut operations = txn.success.iter().chain(&txn.failure).filter_map(|op| op.request.as_ref());
+    txn.compare.iter().all(|compare| compare.range_end.is_empty())
+        && operations.all(|operation| match operation {
+            Op::RequestPut(_) => true,
+            Op::RequestRange(range) => range.range_end.is_empty(),
+            Op::RequestDeleteRange(delete) => delete.range_end.is_empty(),
+            Op::RequestTxn(inner) => names_its_keys(inner),
+        })
 }
 
 impl Kind {
@@ -276,6 +305,27 @@ mod tests {
 
     fn decode(r: &pb::InternalRaftRequest) -> Result<Request, String> {
         Request::decode(&r.encode_to_vec().into())
+    }
+
+    #[test]
+    fn what_touches_only_the_keys_it_names_is_brief() {
+        use pb::request_op::Request as Op;
+        let brief = |r: pb::InternalRaftRequest| is_brief(&r.encode_to_vec().into());
+        let range = |end: &[u8]| {
+            Op::RequestDeleteRange(pb::DeleteRangeRequest {
+                range_end: end.to_vec().into(),
+                ..Default::default()
+            })
+        };
+        let txn =
+            |op| pb::TxnRequest { failure: vec![pb::RequestOp { request: Some(op) }], ..Default::default() };
+        let of_txn = |op| pb::InternalRaftRequest { txn: Some(txn(op)), ..internal(7) };
+        assert!(brief(pb::InternalRaftRequest { put: Some(pb::PutRequest::default()), ..internal(7) }));
+        assert!(brief(of_txn(range(b""))) && brief(of_txn(Op::RequestTxn(txn(range(b""))))));
+        assert!(!brief(of_txn(range(b"z"))) && !brief(of_txn(Op::RequestTxn(txn(range(b"z"))))));
+        let revoke = pb::LeaseRevokeRequest::default();
+        assert!(!brief(pb::InternalRaftRequest { lease_revoke: Some(revoke), ..internal(7) }));
+        assert!(!is_brief(&Bytes::from_static(b"\xff")));
     }
 
     #[test]

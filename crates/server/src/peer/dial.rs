@@ -123,7 +123,7 @@ async fn dial(peers: &Peers, remote: MemberId, kind: Kind, url: &str) -> Result<
 
 /// Reads messages until the stream is lost.
 async fn read(peers: &Peers, peer: &Peer, kind: Kind, mut body: Incoming) -> Error {
-    let mut decoder = Decoder::new(kind, peers.identity().id, peer.id);
+    let (mut decoder, mut received) = (Decoder::new(kind, peers.identity().id, peer.id), Vec::new());
     let patience = peers.dialer().read_timeout();
     loop {
         let piece = match tokio::time::timeout(patience, client::next_piece(&mut body)).await {
@@ -134,13 +134,16 @@ async fn read(peers: &Peers, peer: &Peer, kind: Kind, mut body: Incoming) -> Err
         };
         peer.received_bytes.add(piece.len() as u64);
         decoder.push(piece);
-        loop {
+        let broken = loop {
             match decoder.next_message() {
-                // Who sends what is not for this member was told so in the log.
-                Ok(Some(message)) => drop(peers.receive(message)),
-                Ok(None) => break,
-                Err(error) => return error.into(),
+                Ok(Some(message)) => received.push(message),
+                Ok(None) => break None,
+                Err(error) => break Some(error),
             }
+        };
+        peers.receive_all(&mut received);
+        if let Some(error) = broken {
+            return error.into();
         }
     }
 }

@@ -62,7 +62,7 @@ pub struct Links {
     /// Where snapshots are received.
     pub files: snapshot::Files,
     /// Messages go here.
-    pub raft: Sender<raft_thread::Job>,
+    pub helm: Arc<raft_thread::Helm>,
     /// Wishes for snapshots go here.
     pub apply: Sender<apply::Job>,
     /// Who was removed.
@@ -201,8 +201,23 @@ impl Peers {
         self.take(message)
     }
 
+    /// Takes messages that came together. Who sends what is not for this member was told so in the log.
+    pub fn receive_all(&self, messages: &mut Vec<Message>) {
+        let snapshots = |message: &Message| message.kind == MessageKind::Snap;
+        messages.retain(|message| !snapshots(message) && self.is_for_us(message) == Ok(true));
+        self.0.links.helm.take(messages.drain(..).map(Input::Message).collect());
+    }
+
     /// The same, for a snapshot whose database has been received, too.
     fn take(&self, message: Message) -> Result<(), Rejected> {
+        if self.is_for_us(&message)? {
+            self.input(Input::Message(message));
+        }
+        Ok(())
+    }
+
+    /// Whether the raft thread is to see it; it may be one that is to be passed over.
+    fn is_for_us(&self, message: &Message) -> Result<bool, Rejected> {
         if self.is_removed(message.from) {
             log::warning!(
                 "rejected Raft message from removed member",
@@ -220,10 +235,9 @@ impl Peers {
             return Err(Rejected::Mismatch);
         }
         if message.kind.is_local() {
-            return Ok(());
+            return Ok(false);
         }
-        let raft = &self.0.links.raft;
-        if raft.len() >= RECEIVED_MAX {
+        if self.0.links.helm.waiting() >= RECEIVED_MAX {
             let from = self.shown(Some(message.from));
             METRICS.etcd_network_peer_received_failures_total.with(&[&from]).inc();
             log::warning!(
@@ -234,15 +248,14 @@ impl Peers {
                 "remote-peer-id" = message.from.to_string(),
                 "remote-peer-active" = self.active_since(message.from).is_some()
             );
-            return Ok(());
+            return Ok(false);
         }
-        self.input(Input::Message(message));
-        Ok(())
+        Ok(true)
     }
 
     fn input(&self, input: Input) {
         // A thread that has ended is a member that is going down.
-        let _ = self.0.links.raft.push(raft_thread::Job::Input(input));
+        self.0.links.helm.push(raft_thread::Job::Input(input));
     }
 
     /// A message to `peer` was lost.

@@ -1,7 +1,7 @@
 //! Applying: the [`Store`]'s only writer. Never awaits, never reads the clock for a decision.
 //!
-//! This is the apply thread's; only while a member is alone and has so little to do that the apply thread sleeps, the
-//! raft thread executes the few entries itself rather than wake it. One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
+//! This is the apply thread's; only while a member has so little to do that the apply thread sleeps, whoever does the
+//! raft thread's work executes the few entries itself rather than wake it. One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
 //! index. Maintenance is bounded steps between rounds.
 
 mod snapshot;
@@ -188,13 +188,18 @@ impl Apply {
         self.state.next_step
     }
 
-    /// Executes entries on another thread than apply's, which is idle.
-    pub fn in_line(&mut self, entries: Vec<Entry>, idle: &Sender<Job>) {
+    /// Executes entries on another thread than apply's, which is idle. Gives them back if that could mean to wait for a
+    /// commit.
+    pub fn in_line(&mut self, entries: Vec<Entry>, idle: &Sender<Job>) -> Vec<Entry> {
+        if self.fills() {
+            return entries;
+        }
         let before = self.state.next_step;
         self.round([Job::Entries(entries)]);
         if self.state.next_step != before {
             let _ = idle.push(Job::Compact);
         }
+        Vec::new()
     }
 
     /// Does all this, then tells everybody. True when the thread is to end.

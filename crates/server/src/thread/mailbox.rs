@@ -84,15 +84,19 @@ impl<T> Sender<T> {
         state.sleep != Sleep::No && state.items.is_empty()
     }
 
-    /// Moves what waits into `into` (which must be empty) if the owner sleeps too deep for it: then whoever asks may do
-    /// the owner's work.
+    /// Moves what waits into `into` (which must be empty) if the owner sleeps: then whoever asks may do the owner's work.
     pub fn take_asleep(&self, into: &mut Vec<T>) -> bool {
         let mut state = self.0.state.lock();
-        let is_deep = state.sleep == Sleep::Deep;
-        if is_deep {
+        let sleeps = state.sleep != Sleep::No;
+        if sleeps {
             std::mem::swap(&mut state.items, into);
         }
-        is_deep
+        sleeps
+    }
+
+    /// The owner sleeps so deep that [`Sender::push_later`] does not wake it.
+    pub fn is_deep_asleep(&self) -> bool {
+        self.0.state.lock().sleep == Sleep::Deep
     }
 
     /// How many items wait.
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_deep_sleeper_can_be_taken_by_another() {
+    fn what_waits_for_a_sleeper_can_be_taken_by_another() {
         let (to, from) = mailbox();
         let mut taken = Vec::new();
         assert!(!to.take_asleep(&mut taken), "the owner is awake");

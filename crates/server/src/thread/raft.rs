@@ -1,12 +1,14 @@
 //! The raft thread: owns the [`Node`], feeds it inputs and the clock, and sends its outputs on. While the member is
 //! alone it also writes the log, which spares two hand-overs per write; in a cluster it never touches the disk.
+//!
+//! While it sleeps, whoever has an input for it may do its work: see [`Helm`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use node::{Input, Node, Output};
 use parking_lot::Mutex;
-use raft::{ConfState, MemberId, Message, Note, Role, SoftState};
+use raft::{ConfState, Entry, EntryKind, MemberId, Message, Note, Role, SoftState};
 
 use super::mailbox::{Receiver, Sender};
 use super::{apply, wal};
@@ -75,6 +77,11 @@ fn configuration(members: &ConfState) -> String {
     text + if members.auto_leave { " autoleave" } else { "" }
 }
 
+/// Executing it takes no longer than a few keys do.
+fn is_brief(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Normal && store::is_brief(&entry.data)
+}
+
 /// What a member begins with.
 fn log_start(status: &node::Status) {
     let peers: Vec<String> = status.conf_state.voters.iter().map(ToString::to_string).collect();
@@ -131,9 +138,13 @@ pub struct Raft {
     pub leadership: Arc<Leadership>,
 }
 
-/// The raft thread's work, in the hands of whoever does it now: the thread, or while that sleeps, a front loop.
-#[derive(Default)]
-pub struct Helm(Mutex<Option<Raft>>);
+/// The raft thread's work, in the hands of whoever does it now: the thread itself, or while that sleeps, the thread that
+/// has an input for it. That spares a wake, or two.
+pub struct Helm {
+    raft: Mutex<Option<Raft>>,
+    /// What others cannot do now goes to the raft thread by this way.
+    jobs: Sender<Job>,
+}
 
 /// Runs `raft` at the helm until told to stop.
 pub fn run(helm: &Helm, mut raft: Raft, jobs: Receiver<Job>) {
@@ -146,16 +157,16 @@ pub fn run(helm: &Helm, mut raft: Raft, jobs: Receiver<Job>) {
     }
     raft.dispatch_all();
     let mut may_sleep_deep = raft.needs_no_report();
-    *helm.0.lock() = Some(raft);
+    *helm.raft.lock() = Some(raft);
     let mut taken = Vec::new();
     loop {
         if may_sleep_deep {
-            // What apply reports is of no use before the next proposal.
+            // What apply reports is of no use before the next input.
             jobs.take_undisturbed(&mut taken, Some(next_tick));
         } else {
             jobs.take(&mut taken, Some(next_tick));
         }
-        let mut held = helm.0.lock();
+        let mut held = helm.raft.lock();
         let Some(raft) = held.as_mut() else { return };
         let now = Instant::now();
         if now >= next_tick {
@@ -174,26 +185,52 @@ pub fn run(helm: &Helm, mut raft: Raft, jobs: Receiver<Job>) {
 }
 
 impl Helm {
-    /// Carries out all that `input` leads to on this thread, if the raft thread has nothing to do and the member is
-    /// alone; gives it back otherwise. Blocks for a sync.
-    pub fn in_line(&self, input: Input) -> Option<Input> {
-        let Some(mut held) = self.0.try_lock() else { return Some(input) };
-        let Some(raft) = held.as_mut() else { return Some(input) };
+    /// What the raft thread is to run with, and the way to its mailbox.
+    pub fn new(jobs: Sender<Job>) -> Helm {
+        Helm { raft: Mutex::new(None), jobs }
+    }
+
+    /// How many jobs wait for the raft thread.
+    pub fn waiting(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Hands a job to the raft thread; false when that has ended.
+    pub fn push(&self, job: Job) -> bool {
+        self.jobs.push(job).is_ok()
+    }
+
+    /// Carries out all that `inputs` lead to, in a cluster that has little to do on this thread, which need not expect to
+    /// wait for a disk. Otherwise the raft thread is told; if that has ended, the member is going down.
+    pub fn take(&self, inputs: Vec<Input>) {
+        for input in self.in_line(inputs, false) {
+            self.push(Job::Input(input));
+        }
+    }
+
+    /// Carries out all that `inputs` lead to on this thread, if the raft thread has nothing to do; gives them back
+    /// otherwise. While the member is alone that is only done if the thread `may_block` for a sync.
+    pub fn in_line(&self, inputs: Vec<Input>, may_block: bool) -> Vec<Input> {
+        let Some(mut held) = self.raft.try_lock() else { return inputs };
+        let Some(raft) = held.as_mut() else { return inputs };
         let mut reports = std::mem::take(&mut raft.reports);
-        let is_free = raft.under_way.is_none() && raft.jobs.take_asleep(&mut reports);
+        let sleeps = raft.jobs.take_asleep(&mut reports);
         for report in reports.drain(..) {
             raft.take(report);
         }
         raft.reports = reports;
-        if !is_free || !raft.needs_no_report() {
-            return Some(input);
+        let blocks = raft.node.leads_alone();
+        if !sleeps || blocks && !(may_block && raft.under_way.is_none() && raft.needs_no_report()) {
+            return inputs;
         }
-        raft.node.step(input);
+        for input in inputs {
+            raft.take(Job::Input(input));
+        }
         raft.dispatch_all();
-        if !raft.needs_no_report() {
+        if !raft.needs_no_report() && raft.jobs.is_deep_asleep() {
             let _ = raft.jobs.push(Job::Wake);
         }
-        None
+        Vec::new()
     }
 }
 
@@ -219,14 +256,29 @@ impl Raft {
         false
     }
 
-    /// The member is alone, and would do nothing on hearing what was applied.
+    /// The member would do nothing on hearing what was applied.
     fn needs_no_report(&self) -> bool {
-        self.node.leads_alone() && !self.node.waits_for_apply()
+        !self.node.waits_for_apply()
     }
 
-    /// Waking the apply thread takes longer than executing a few entries, if nothing else is to be done meanwhile.
-    fn applies_in_line(&self, entries: usize) -> bool {
-        entries <= IN_LINE_MAX && self.node.leads_alone() && self.jobs.is_empty() && self.apply.is_idle()
+    /// Waking the apply thread takes longer than executing a few entries, if nothing else is to be done meanwhile. In a
+    /// cluster only those that take no longer: others wait for a heartbeat.
+    fn applies_in_line(&self, entries: &[Entry]) -> bool {
+        entries.len() <= IN_LINE_MAX
+            && self.jobs.is_empty()
+            && self.apply.is_idle()
+            && (self.node.leads_alone() || entries.iter().all(is_brief))
+    }
+
+    /// Executes entries here, or has them executed by the apply thread.
+    fn apply(&mut self, entries: Vec<Entry>, may_be_here: bool) {
+        let entries = match self.store.try_lock().filter(|_| may_be_here && self.applies_in_line(&entries)) {
+            Some(mut store) => store.in_line(entries, &self.apply),
+            None => entries,
+        };
+        if !entries.is_empty() {
+            let _ = self.apply.push(apply::Job::Entries(entries));
+        }
     }
 
     /// Carries out all that is to be done now.
@@ -269,11 +321,7 @@ impl Raft {
         }
         if let Some(last) = output.apply.last() {
             self.leadership.committed(last.index.0);
-            if in_line.is_none() && self.applies_in_line(output.apply.len()) {
-                self.store.lock().in_line(output.apply, &self.apply);
-            } else {
-                let _ = self.apply.push(apply::Job::Entries(output.apply));
-            }
+            self.apply(output.apply, in_line.is_none());
         }
         if output.snapshot_due.is_some() {
             let _ = self.apply.push(apply::Job::SnapshotDue);

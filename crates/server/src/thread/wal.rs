@@ -47,11 +47,14 @@ pub struct Log {
 }
 
 /// Runs the WAL thread until it is told to stop.
-pub fn run(log: Arc<Mutex<Log>>, work: Receiver<Job>) {
+pub fn run(log: Arc<Mutex<Log>>, helm: &raft::Helm, work: Receiver<Job>) {
     let mut jobs = Vec::new();
     loop {
         work.take(&mut jobs, None);
-        if log.lock().round(&mut jobs) {
+        let (mut done, stop) = (Vec::new(), jobs.iter().any(|job| matches!(job, Job::Stop)));
+        log.lock().round(&mut jobs, &mut done);
+        helm.take(done);
+        if stop {
             break;
         }
     }
@@ -64,26 +67,25 @@ pub fn run(log: Arc<Mutex<Log>>, work: Receiver<Job>) {
 }
 
 impl Log {
-    /// One group commit; true when the thread is to end.
-    fn round(&mut self, jobs: &mut Vec<Job>) -> bool {
-        let (mut persists, mut snapshots, mut stop) = (Vec::new(), Vec::new(), false);
+    /// One group commit; what it has `done` is for the raft thread.
+    fn round(&mut self, jobs: &mut Vec<Job>, done: &mut Vec<Input>) {
+        let (mut persists, mut snapshots) = (Vec::new(), Vec::new());
         for job in jobs.drain(..) {
             match job {
                 Job::Persist(persist) => persists.push(persist),
                 Job::SnapshotSaved(record) => snapshots.push(record),
-                Job::Stop => stop = true,
+                Job::Stop => {}
             }
         }
         if let Some(last) = persists.last() {
             let seq = last.seq;
             self.commit(persists);
-            let _ = self.raft.push(raft::Job::Input(Input::Persisted { seq }));
+            done.push(Input::Persisted { seq });
         }
         for record in snapshots {
             self.record_snapshot(&record);
             self.let_go_before(record.index);
         }
-        stop
     }
 
     /// Writes all this, syncs once, and sends what had to wait for that. A failed write or sync ends the process: nobody
