@@ -31,6 +31,12 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a long file that nobody writes any more: durably, and then gives its space back in steps with pauses,
+    /// because a file system may hold up all other writes while it frees space. Blocks meanwhile.
+    fn remove_in_steps(&self, path: &Path) -> io::Result<()> {
+        self.remove(path)?;
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    }
     /// Removes a directory with all that is in it.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// The names in a directory, sorted. Names that are not UTF-8 are left out.

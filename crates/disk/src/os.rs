@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -16,6 +17,11 @@ use rustix::io::Errno;
 use crate::direct::Direct;
 use crate::map::FileLen;
 use crate::{Disk, File, Lock, Map, Open};
+
+/// Space given back at once when a long file is removed: 64 MiB took ext4 13 ms and more, with `discard`, and 4 MiB two.
+const FREED_BYTES: u64 = 4 << 20;
+/// Pause after that, for those who wait to write.
+const FREEING_PAUSE: Duration = Duration::from_millis(5);
 
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,6 +66,20 @@ impl Disk for OsDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_in_steps(&self, path: &Path) -> io::Result<()> {
+        let file = fs::OpenOptions::new().write(true).open(path)?;
+        fs::remove_file(path)?;
+        // Before its content goes: a crash may bring the name back.
+        self.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+        let mut len = file.metadata()?.len();
+        while len > 0 {
+            len = len.saturating_sub(FREED_BYTES);
+            file.set_len(len)?;
+            std::thread::sleep(FREEING_PAUSE);
+        }
+        Ok(())
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {

@@ -105,6 +105,17 @@ fn names_are_created_renamed_listed_and_removed() {
 }
 
 #[test]
+fn a_long_file_is_removed_in_steps() {
+    on_both(|disk, dir| {
+        let file = disk.open(&dir.join("long"), Open::create(0o600)).unwrap();
+        file.set_len((9 << 20) + 1).unwrap();
+        disk.remove_in_steps(&dir.join("long")).unwrap();
+        assert_eq!(disk.list(dir).unwrap(), Vec::<String>::new());
+        assert_eq!(disk.remove_in_steps(&dir.join("long")).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
 fn a_lock_keeps_others_out_until_its_file_is_closed() {
     on_both(|disk, dir| {
         for kind in [Lock::Flock, Lock::Ofd] {

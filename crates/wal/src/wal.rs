@@ -190,18 +190,27 @@ impl Wal {
     /// Removes the oldest segments in `dir` until `keep` are left (0: keeps all), stopping at the first that is
     /// locked. Returns the names removed.
     pub fn purge(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<Vec<String>, Error> {
+        Wal::purge_while(disk, dir, keep, || true)
+    }
+
+    /// The same, but before each it asks whether to `go_on`: it takes a while.
+    pub fn purge_while(
+        disk: &dyn Disk,
+        dir: &Path,
+        keep: usize,
+        go_on: impl Fn() -> bool,
+    ) -> Result<Vec<String>, Error> {
         let names = segment::names(disk, dir)?;
         let surplus = if keep == 0 { 0 } else { names.len().saturating_sub(keep) };
         let mut removed = Vec::new();
-        for name in &names[..surplus] {
+        for name in names[..surplus].iter().take_while(|_| go_on()) {
             let path = dir.join(name.to_string());
             let file = disk.open(&path, Open::write()).map_err(Error::io("open", &path))?;
             if !file.lock(Lock::Ofd).map_err(Error::io("lock", &path))? {
                 break;
             }
-            disk.remove(&path).map_err(Error::io("remove", &path))?;
-            // One by one, lest a crash brings back an old segment without the one after it.
-            disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
+            // One by one, and durably, lest a crash brings back an old segment without the one after it.
+            disk.remove_in_steps(&path).map_err(Error::io("remove", &path))?;
             removed.push(name.to_string());
         }
         Ok(removed)

@@ -52,12 +52,12 @@ pub fn run(past: &Past, work: Receiver<Job>) {
     let mut jobs = Vec::new();
     loop {
         work.take(&mut jobs, None);
-        let mut stop = false;
+        let stop = jobs.iter().any(|job| matches!(job, Job::Stop));
         for job in jobs.drain(..) {
             match job {
                 Job::Save(snapshot) => past.save(&snapshot),
-                Job::Purge => past.purge(),
-                Job::Stop => stop = true,
+                Job::Purge => past.purge(|| !stop && work.is_empty()),
+                Job::Stop => {}
             }
         }
         if stop {
@@ -98,9 +98,10 @@ impl Past {
         }
     }
 
-    fn purge(&self) {
+    /// As long as nothing else is to be done.
+    fn purge(&self, go_on: impl Fn() -> bool) {
         let (disk, keep) = (self.disk.as_ref(), self.keep);
-        let wals = Wal::purge(disk, &self.wal_dir, keep.wals);
+        let wals = Wal::purge_while(disk, &self.wal_dir, keep.wals, go_on);
         let snapshots = ::wal::snap::purge(disk, &self.snap_dir, keep.snapshots);
         for (what, done) in [("wal", wals), ("snap", snapshots)] {
             if let Err(error) = done {
