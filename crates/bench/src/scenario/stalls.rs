@@ -28,6 +28,8 @@ const DELETED_KEYS: u64 = 100_000;
 const WRITER_PAUSE: Duration = Duration::from_millis(10);
 const WRITER_BYTES: usize = 512;
 const WRITER_FILE_BYTES: usize = 16 << 20;
+/// For what a server still does with what it was given before, and then for the disk.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Names of a maintenance's figures, and what it is.
 struct Work {
@@ -154,14 +156,25 @@ impl Seen {
     }
 }
 
+/// Lets what was done before come to its end: it is no part of what is measured next.
+fn settle(dir: &Path) -> Result<()> {
+    std::thread::sleep(SETTLING);
+    nix::unistd::syncfs(&File::open(dir)?)?;
+    std::thread::sleep(SETTLING);
+    Ok(())
+}
+
 fn during(stand: &Stand<'_>, work: &Work) -> Result<Seen> {
+    // Its file is made first: that is no small write.
+    let file = writer_file(&stand.options.dir)?;
+    settle(&stand.options.dir)?;
     let (port, keys) = (stand.member.port, stand.options.keys);
     let (mut random, value) = (Random(7), request::value(VALUE_BYTES));
     let revision = large::revision(stand)?;
     let over = AtomicBool::new(false);
     let start = Instant::now();
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write(&stand.options.dir, &over).map_err(|e| e.to_string()));
+        let writer = scope.spawn(|| write(file, &over).map_err(|e| e.to_string()));
         let working = scope.spawn(move || {
             let worked =
                 Client::connect(port, 1, true).and_then(|mut client| (work.run)(&mut client, revision));
@@ -180,12 +193,17 @@ fn during(stand: &Stand<'_>, work: &Work) -> Result<Seen> {
     })
 }
 
-/// Writes and syncs a little again and again, in a file whose space is there, as a log is written: how long each took.
-fn write(dir: &Path, over: &AtomicBool) -> Result<Histogram<u64>> {
+/// A file whose space is there.
+fn writer_file(dir: &Path) -> Result<File> {
     let mut file: File = tempfile::tempfile_in(dir)?;
     file.write_all(&vec![0; WRITER_FILE_BYTES])?;
     file.sync_all()?;
     std::io::Seek::rewind(&mut file)?;
+    Ok(file)
+}
+
+/// Writes and syncs a little again and again, as a log is written: how long each took.
+fn write(mut file: File, over: &AtomicBool) -> Result<Histogram<u64>> {
     let (mut latency, bytes) = (histogram()?, [7; WRITER_BYTES]);
     while !over.load(Ordering::Acquire) {
         let start = Instant::now();
