@@ -24,7 +24,8 @@ const FILE_MODE: u32 = 0o600;
 /// Where a new file is made before it gets its name. Go etcd clears such names away.
 const NEW_FILE: &str = "db.tmp.new";
 const MAP_STEP: u64 = 1 << 30;
-/// Cut off the file at once: while the file system cuts, whoever touches the mapping for the first time waits.
+/// Cut off the file in one step: while the file system frees space, others wait to write, and whoever touches the mapping
+/// for the first time waits, too.
 const CUT_BYTES_MAX: u64 = 16 << 20;
 /// Buffers and bytes of one vectored write.
 const RUN_PAGES: usize = 1024;
@@ -215,19 +216,22 @@ impl Db {
         if self.opts.unsafe_no_sync { Ok(()) } else { self.file.sync().map_err(Error::disk(doing)) }
     }
 
-    /// While defragmenting: cuts what neither of the two meta pages needs, and ends when there is nothing more to do.
+    /// While defragmenting: cuts a piece of what neither of the two meta pages needs, and ends when there is nothing more
+    /// to do.
     fn cut_file(&mut self, pages: PageId) -> Result<(), Error> {
-        let len = pages * u64::from(self.snapshot.meta.page_size);
+        let surplus = self.file_len.saturating_sub(pages * u64::from(self.snapshot.meta.page_size));
         let draining = !matches!(self.vacuum, Some(Vacuum::Sweep { .. }));
-        if draining && len < self.file_len {
-            while self.file_len > len {
-                self.file_len = self.file_len.saturating_sub(CUT_BYTES_MAX).max(len);
-                self.file.set_len(self.file_len).map_err(Error::disk("cut the bolt file"))?;
-            }
+        if draining && surplus > 0 {
+            self.file_len -= surplus.min(CUT_BYTES_MAX);
+            self.file.set_len(self.file_len).map_err(Error::disk("cut the bolt file"))?;
             self.sync("sync the cut bolt file")?;
         }
         if self.vacuum.is_none() {
-            self.vacuum_request.finish();
+            if surplus > CUT_BYTES_MAX {
+                self.vacuum = Some(Vacuum::Drain(0));
+            } else {
+                self.vacuum_request.finish();
+            }
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ impl VacuumRequest {
 pub(super) enum Vacuum {
     /// Next: buckets of [`Bucket::ALL`] from this one on, from this key on; pages from `beyond` on shall move.
     Sweep { bucket: usize, from: Bytes, beyond: PageId },
-    /// Commits left to wait for readers.
+    /// Commits left to wait for readers; with none left there is still something to be cut.
     Drain(u32),
 }
 
