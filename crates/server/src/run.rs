@@ -159,6 +159,7 @@ impl Running {
             "listen-metrics-urls" = log::Value::list(&member.config.listen_metrics_urls)
         );
         tokio::spawn(member.waiters.clone().sweep(member.request_timeout));
+        tokio::spawn(task::return_memory());
         tokio::spawn(ReadRounds::run(member.clone()));
         tokio::spawn(task::lease::run(member.clone()));
         tokio::spawn(task::version::run(member.clone()));
