@@ -407,6 +407,7 @@ fn assemble(
             wals: usize::try_from(config.max_wals).unwrap_or(usize::MAX),
             snapshots: usize::try_from(config.max_snapshots).unwrap_or(usize::MAX),
         },
+        needed: snapshot_index,
         wal: wal_to.clone(),
     };
     let ahead = election_ahead(config, &restored);
@@ -446,7 +447,7 @@ fn assemble(
             commit_to,
             spawn("commit", move || commit::run(committer, interval, commit_jobs, to_apply))?,
         ),
-        snap: (snap_to, spawn("snap", move || snap::run(&past, snap_jobs))?),
+        snap: (snap_to, spawn("snap", move || snap::run(past, snap_jobs))?),
         wal: (wal_to, spawn("wal", move || wal::run(log, &at_log, wal_jobs))?),
         apply: (apply_to, spawn("apply", move || apply::run(apply, apply_jobs))?),
         raft: (raft_to, spawn("raft", move || raft::run(&helm, raft_thread, raft_jobs))?),

@@ -1,14 +1,20 @@
-//! Members of a new cluster that find each other through a registry in another etcd, of ours or of Go.
+//! Members of a new cluster that find each other through a registry in another etcd, of ours or of Go, or through DNS.
 mod harness;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use harness::cluster::Cluster;
+use harness::name_server::{NameServer, host, srv};
+use harness::namespace::Namespace;
 use harness::server::eventually;
 use harness::{Member, Ports, balsa, reference, run};
+use hickory_resolver::proto::rr::Record;
 
 const TOKEN: &str = "6c007a14875d53d9bf0ef5a6fc0257c8";
+/// What a first start tells before it asks a registry.
+const BEGINS: &str = r#""msg":"Bootstrapping cluster using v3 discovery.""#;
 
 /// An etcd that holds the list of a cluster.
 struct Registry {
@@ -94,6 +100,9 @@ fn three_of_four(mut registry: Registry, binaries: &[&Path; 3]) {
     cluster.wait_equal();
     assert_eq!(cluster.ctl(0, &["member", "list"]).lines().count(), 3);
     assert_eq!(registry.members().len(), 3);
+    let log = cluster.log(2);
+    let begins = |line: &str| line.contains(r#""level":"info""#) && line.contains(BEGINS);
+    assert!(log.lines().any(begins), "{log}");
 
     let fourth = cluster.grow(&ours);
     cluster.nodes[fourth].flags = registry.flags();
@@ -213,4 +222,88 @@ fn a_registry_without_a_good_size_or_for_others_is_refused_in_the_words_of_etcd(
     cluster.spawn(0);
     cluster.wait(0);
     assert!(!cluster.log(0).contains("secret"), "a password is not logged");
+}
+
+/// A name server of a cluster's members, and the namespace in which programs ask it.
+struct Dns {
+    server: NameServer,
+    namespace: Arc<Namespace>,
+}
+
+impl Dns {
+    /// `resolv.conf` names no port, so the server's has to be 53; says why if that is not permitted here.
+    fn of(cluster: &Cluster, service: &str) -> Result<Dns, String> {
+        let mut zone = hosts(cluster);
+        zone.push(srv("etcd-server", 0, "nowhere.example.com.", 1));
+        for node in &cluster.nodes {
+            zone.push(srv(service, 0, &host_name(&node.name), node.peer_port));
+            zone.push(srv("etcd-client", 0, &host_name(&node.name), node.ports.client));
+        }
+        // Others may test at the same time.
+        let address = SocketAddr::from(([127, 53, rand::random(), rand::random_range(1..255)], 53));
+        let server = NameServer::start(address, zone).map_err(|error| format!("{address}: {error}"))?;
+        let resolv_conf = cluster.dir.path().join("resolv.conf");
+        std::fs::write(&resolv_conf, format!("nameserver {}\n", address.ip())).expect("a file");
+        let namespace = Namespace::of_a_user("mount --bind \"$1\" /etc/resolv.conf", &resolv_conf)?;
+        Ok(Dns { server, namespace: Arc::new(namespace) })
+    }
+
+    /// Forgets all but the addresses of hosts.
+    fn forget_services(self, cluster: &Cluster) -> NameServer {
+        let address = self.server.address;
+        drop(self.server);
+        NameServer::start(address, hosts(cluster)).expect("the address is free again")
+    }
+}
+
+fn host_name(member: &str) -> String {
+    format!("{member}.example.com.")
+}
+
+fn hosts(cluster: &Cluster) -> Vec<Record> {
+    cluster.nodes.iter().map(|node| host(&host_name(&node.name), [127, 0, 0, 1])).collect()
+}
+
+/// The members of a cluster find each other by the records of a service; afterwards nobody needs these.
+fn found_in_dns(binaries: &[&Path], service: &str, flags: &[&str]) {
+    let mut cluster = Cluster::of(binaries, &[flags, &["--discovery-srv=example.com"]].concat());
+    let dns = match Dns::of(&cluster, service) {
+        Ok(dns) => dns,
+        Err(why) => return println!("left out: members cannot be given a name server: {why}"),
+    };
+    for node in &mut cluster.nodes {
+        node.namespace = Some(dns.namespace.clone());
+    }
+    let all = 0..binaries.len();
+    all.clone().for_each(|at| cluster.spawn(at));
+    all.clone().for_each(|at| cluster.wait(at));
+    let mut etcdctl = dns.namespace.enter(&reference().etcdctl);
+    let put = etcdctl.args(["--discovery-srv=example.com", "put", "a", "1"]).output().expect("etcdctl runs");
+    assert_eq!(String::from_utf8_lossy(&put.stdout), "OK\n", "{put:?}\n{}", cluster.logs());
+    cluster.wait_equal();
+    let list = cluster.ctl(0, &["member", "list"]);
+    assert_eq!(list.lines().count(), binaries.len());
+    for node in &cluster.nodes {
+        // The name is the member's own, the URL that of the record, whatever the member advertises.
+        let url = format!(" {}, http://{}.example.com:{},", node.name, node.name, node.peer_port);
+        assert!(list.contains(&url), "{list}");
+    }
+
+    all.clone().for_each(|at| cluster.kill(at));
+    let _server = dns.forget_services(&cluster);
+    all.clone().for_each(|at| cluster.spawn(at));
+    all.for_each(|at| cluster.wait(at));
+    assert!(cluster.ctl(0, &["get", "a"]).contains('1'));
+}
+
+#[test]
+fn three_members_one_of_them_of_go_etcd_find_each_other_in_dns() {
+    let ours = balsa();
+    found_in_dns(&[&reference().etcd, &ours, &ours], "etcd-server", &[]);
+}
+
+#[test]
+fn members_find_each_other_in_the_records_of_another_service() {
+    let ours = balsa();
+    found_in_dns(&[ours.as_path(); 2], "etcd-server-blue", &["--discovery-srv-name=blue"]);
 }

@@ -22,7 +22,7 @@ pub(crate) const SNAP_DIR: &str = "/data/member/snap";
 pub(crate) const DB: &str = "/data/member/snap/db";
 const CLUSTER: u64 = 7;
 /// So small that a run fills several.
-const WAL_OPTIONS: wal::Options = wal::Options { segment_bytes: 8 << 10 };
+const WAL_OPTIONS: wal::Options = wal::Options { segment_bytes: 2 << 10 };
 
 /// Who starts here.
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +140,7 @@ fn seed(mut wal: Wal, store: Store, who: Identity) -> Result<Booted, Refused> {
 fn restart(disk: &MemDisk, who: Identity, mutation: Option<Mutation>) -> Result<Booted, Refused> {
     let records = wal::snapshot_records(disk, Path::new(WAL_DIR))?;
     let newest = records.last().cloned().unwrap_or_default();
+    check_snap_file(disk)?;
     if mutation == Some(Mutation::IndexApartFromData) {
         set_back_the_index(disk, who.member)?;
     }
@@ -178,6 +179,17 @@ fn restart(disk: &MemDisk, who: Identity, mutation: Option<Mutation>) -> Result<
         applied: if twice { newest.index } else { newest.index.max(consistent) },
     };
     Ok(Booted { wal, store, restored })
+}
+
+/// Etcd 3.5, to which there is a way back, starts from the file of the newest snapshot that the log knows.
+pub(crate) fn check_snap_file(disk: &MemDisk) -> Result<(), Refused> {
+    let records = wal::snapshot_records(disk, Path::new(WAL_DIR))?;
+    let newest = records.last().map_or(Index(0), |record| record.index);
+    let found = wal::snap::load_newest(disk, Path::new(SNAP_DIR), &records)?;
+    if found.map_or(Index(0), |snapshot| snapshot.index) == newest {
+        return Ok(());
+    }
+    Err(Refused(format!("the .snap file of the snapshot at {newest} is missing")))
 }
 
 /// Puts the database received with the snapshot at `index` in the place of the present one.

@@ -2,7 +2,8 @@
 //!
 //! **The fault model.** Members with their real `node`, `wal`, `store`, `mvcc` (and watch hub), `backend` and lease
 //! clock, each on a simulated disk ([`disk::MemDisk`], which says what a power loss may leave). What the server's threads
-//! do is done here step by step, in an order drawn from the seed.
+//! do is done here step by step, in an order drawn from the seed: of a snapshot, say, the file, its record in the log and
+//! the removal of what is older.
 //! - *Disk:* any write, sync, creation, rename or removal may be the last before the power goes, also while the member is
 //!   starting; a sync may fail, the disk be full, and then the process must end; some disks are slow.
 //! - *Process:* killed between two steps, told to stop, paused for seconds.

@@ -46,11 +46,13 @@ pub enum Mutation {
     SnapshotAheadOfItsCopy,
     /// A database received with a snapshot is not synced before it is relied on.
     ReceivedUnsynced,
+    /// Of `.snap` files just the newest are kept, whether or not the log can be started from these yet.
+    SnapFilesPurgedByNumber,
 }
 
 impl Mutation {
     /// Every one.
-    pub const ALL: [Mutation; 21] = [
+    pub const ALL: [Mutation; 22] = [
         Mutation::AcknowledgedBeforeSync,
         Mutation::IndexApartFromData,
         Mutation::LastEntrySkipped,
@@ -72,6 +74,7 @@ impl Mutation {
         Mutation::SnapshotWithoutItsMembers,
         Mutation::SnapshotAheadOfItsCopy,
         Mutation::ReceivedUnsynced,
+        Mutation::SnapFilesPurgedByNumber,
     ];
 
     /// What consensus itself is to do wrong.

@@ -312,15 +312,7 @@ impl Run<'_> {
     }
 
     fn do_step(&mut self, process: &mut Process, step: Move) -> Result<(), Halt> {
-        let done = process.step(
-            step,
-            &mut Around {
-                chance: &mut self.chance,
-                ledger: &mut self.ledger,
-                watchers: &mut self.watchers,
-                shadow: &mut self.shadow,
-            },
-        )?;
+        let done = process.step(step, &mut self.around())?;
         self.note(|| done);
         for told in process.told.drain(..) {
             if let Told::Entry { index, .. } = told {
@@ -328,6 +320,15 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    fn around(&mut self) -> Around<'_> {
+        Around {
+            chance: &mut self.chance,
+            ledger: &mut self.ledger,
+            watchers: &mut self.watchers,
+            shadow: &mut self.shadow,
+        }
     }
 
     fn propose(&mut self, process: &mut Process) {
@@ -344,7 +345,8 @@ impl Run<'_> {
     fn settle(&mut self, process: &mut Process) -> Result<(), Halt> {
         let before = self.ledger.acknowledged;
         self.propose_harmless(process);
-        let quick = [Move::Write, Move::Sync, Move::Snapshot, Move::Apply, Move::Seal, Move::Commit];
+        let quick =
+            [Move::Write, Move::Sync, Move::Record, Move::Snap, Move::Apply, Move::Seal, Move::Commit];
         let slow = [Move::Compact, Move::CatchUp, Move::Deliver, Move::Node];
         for round in 0.. {
             let possible: Vec<Move> =
@@ -391,6 +393,6 @@ impl Run<'_> {
         }
         self.report.other_ends += 1;
         self.note(|| format!("--- ends: {fault:?}"));
-        if fault == Some(Fault::Stopped) { process.stop(&mut self.shadow) } else { Ok(()) }
+        if fault == Some(Fault::Stopped) { process.stop(&mut self.around()) } else { Ok(()) }
     }
 }

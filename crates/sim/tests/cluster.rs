@@ -4,10 +4,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sim::{Cluster, Summary};
 
-/// Seeds that once found a bug, each with what it was.
-const FOUND: [u64; 1] =
-    // What a leader's snapshot had replaced came back into the log.
-    [1_753_870_004_296_714];
+/// Seeds that once found a bug, each with what it was. A change of the simulator makes other runs of them: what found a bug
+/// in an older one is only a run more, and the test of the room shows that bug.
+const FOUND: [u64; 2] = [
+    // What a leader's snapshot had replaced came back into the log; of an older simulator. Now in `wal/tests/rules.rs`.
+    1_753_870_004_296_714,
+    // A .snap file was removed while the commit index on disk did not reach the newer one yet.
+    62,
+];
 /// Beside them, the seeds from 0.
 const FIXED: u64 = 12;
 

@@ -109,6 +109,11 @@ fn a_snapshot_ahead_of_the_copy_of_its_database_is_found() {
 }
 
 #[test]
+fn a_snap_file_removed_before_a_newer_one_counts_is_found() {
+    found(Mutation::SnapFilesPurgedByNumber);
+}
+
+#[test]
 fn a_received_database_that_is_not_synced_is_found() {
     found(Mutation::ReceivedUnsynced);
 }

@@ -25,7 +25,7 @@ pub use reader::{RecordAt, Replay, records, snapshot_records};
 pub use record::Kind;
 pub use wal::Wal;
 
-use raft::{ConfState, Index, Term};
+use raft::{ConfState, Index, Snapshot, Term};
 
 /// What can be chosen about a log.
 #[derive(Clone, Copy, Debug)]
@@ -49,4 +49,12 @@ pub struct SnapshotRecord {
     pub term: Term,
     /// Membership at that entry. Logs of etcd before 3.5 lack it; needed for writing when `index` is above 0.
     pub conf_state: Option<ConfState>,
+}
+
+impl SnapshotRecord {
+    /// What the log notes of a snapshot.
+    pub fn of(snapshot: &Snapshot) -> SnapshotRecord {
+        let Snapshot { index, term, ref conf_state, .. } = *snapshot;
+        SnapshotRecord { index, term, conf_state: Some(conf_state.clone()) }
+    }
 }

@@ -69,11 +69,17 @@ pub fn read(disk: &dyn Disk, path: &Path) -> Result<Snapshot, Error> {
     decode(bytes.into()).map_err(|what| Error::damaged(path, 0, what))
 }
 
-/// Removes the oldest `.snap` files until `keep` are left (0: keeps all). Returns the names removed. Databases received
-/// with snapshots stay: the store may be about to take one over, however old it is.
-pub fn purge(disk: &dyn Disk, dir: &Path, keep: usize) -> Result<Vec<String>, Error> {
+/// Removes the oldest `.snap` files until `keep` are left (0: keeps all), but none from `needed` on, from which the log can
+/// be started ([`crate::Wal::release`]): the record of a newer one may not count yet. Returns the names removed. Databases
+/// received with snapshots stay: the store may be about to take one over, however old it is.
+pub fn purge(disk: &dyn Disk, dir: &Path, keep: usize, needed: Index) -> Result<Vec<String>, Error> {
+    let index = |name: &str| {
+        let (_, digits) = name.strip_suffix(".snap")?.split_once('-')?;
+        u64::from_str_radix(digits, 16).ok()
+    };
     let mut names = names(disk, dir, ".snap")?;
     names.truncate(if keep == 0 { 0 } else { names.len().saturating_sub(keep) });
+    names.retain(|name| index(name).is_none_or(|index| index < needed.0));
     remove_all(disk, dir, &names)?;
     Ok(names)
 }

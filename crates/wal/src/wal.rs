@@ -33,10 +33,14 @@ pub struct Wal {
     /// Where the encoder's bytes will go in the last segment.
     offset: u64,
     state: HardState,
+    /// The commit index of the last hard state that is durable.
+    durable_commit: Index,
     /// Index of the last entry or snapshot written.
     last_index: u64,
     /// Of the newest snapshot noted.
     snapshot_index: Index,
+    /// Of the snapshot before which segments were released.
+    released_index: Index,
     poisoned: bool,
 }
 
@@ -78,8 +82,10 @@ impl Wal {
             encoder: Encoder::new(0),
             offset: 0,
             state: HardState::default(),
+            durable_commit: Index(0),
             last_index: 0,
             snapshot_index: Index(0),
+            released_index: Index(0),
             poisoned: false,
         };
         wal.encoder.put_crc();
@@ -122,8 +128,10 @@ impl Wal {
             encoder: Encoder::new(end.chain),
             offset: end.offset,
             state: replay.hard_state,
+            durable_commit: replay.hard_state.commit,
             last_index,
             snapshot_index: start.index,
+            released_index: start.index,
             poisoned: false,
         };
         Ok((wal, replay))
@@ -162,8 +170,9 @@ impl Wal {
     }
 
     /// Notes that a snapshot exists, durably, with all that was appended before. The snapshot itself must be durable
-    /// already. One older than the newest noted comes too late and is passed over: a leader's snapshot may have replaced
-    /// the log meanwhile, and then what follows the older one is not here.
+    /// already. The record counts only with a hard state that commits it: for a leader's snapshot that is to follow.
+    /// One older than the newest noted comes too late and is passed over: a leader's snapshot may have replaced the log
+    /// meanwhile, and then what follows the older one is not here.
     pub fn save_snapshot(&mut self, record: &SnapshotRecord) -> Result<(), Error> {
         if record.index < self.snapshot_index {
             return Ok(());
@@ -179,12 +188,27 @@ impl Wal {
         })
     }
 
-    /// Gives up the locks of segments not needed for reading what follows `index`, so that [`Wal::purge`] may remove
-    /// them: all before the last one that begins below `index`.
-    pub fn release(&mut self, index: Index) -> Result<(), Error> {
+    /// The same for a snapshot that the member has made of what it has executed. So all of that is committed, but the
+    /// hard state written last need not say so: a commit index alone is in no hurry.
+    pub fn save_own_snapshot(&mut self, record: &SnapshotRecord) -> Result<(), Error> {
+        if record.index >= self.snapshot_index && record.index > self.state.commit {
+            self.append(Some(&HardState { commit: record.index, ..self.state }), &[])?;
+        }
+        self.save_snapshot(record)
+    }
+
+    /// Gives up the locks of segments that a start from the newest snapshot does not need, so that [`Wal::purge`] may
+    /// remove them: all before the last one that begins below its index, which is answered, once. Not before the record
+    /// and the hard state that commits it are durable: until then a start is from the snapshot before.
+    pub fn release(&mut self) -> Option<Index> {
+        let index = self.snapshot_index;
+        if index <= self.released_index || index > self.durable_commit {
+            return None;
+        }
         let keep = self.held.iter().rposition(|segment| segment.name.index < index.0).unwrap_or(0);
         self.held.drain(..keep);
-        Ok(())
+        self.released_index = index;
+        Some(index)
     }
 
     /// Removes the oldest segments in `dir` until `keep` are left (0: keeps all), stopping at the first that is
@@ -256,7 +280,9 @@ impl Wal {
     fn write_and_sync(&mut self) -> Result<(), Error> {
         self.write_out()?;
         let tail = self.tail();
-        tail.file.sync().map_err(Error::io("sync", &tail.path))
+        tail.file.sync().map_err(Error::io("sync", &tail.path))?;
+        self.durable_commit = self.state.commit;
+        Ok(())
     }
 
     /// Ends the segment at what it holds and begins the next. The new file gets its name only when its head is

@@ -224,8 +224,8 @@ fn released_segments_are_purged_and_locked_ones_stay() {
     assert_eq!(Wal::purge(&*disk, dir(), 2).unwrap(), Vec::<String>::new());
     // The segments begin at 0, 6, 11, 16, 21, ...: 16 is in the one that begins at 16, but the lock before it stays,
     // as in etcd, because only a smaller beginning counts.
-    wal.save_snapshot(&record(16, 1)).unwrap();
-    wal.release(Index(16)).unwrap();
+    wal.save_own_snapshot(&record(16, 1)).unwrap();
+    assert_eq!((wal.release(), wal.release()), (Some(Index(16)), None), "told once");
     assert_eq!(Wal::purge(&*disk, dir(), 0).unwrap(), Vec::<String>::new(), "0 keeps all");
     assert_eq!(Wal::purge(&*disk, dir(), 6).unwrap(), all[..1]);
     assert_eq!(Wal::purge(&*disk, dir(), 2).unwrap(), all[1..2]);
@@ -235,6 +235,34 @@ fn released_segments_are_purged_and_locked_ones_stay() {
     drop(wal);
     assert_eq!(Wal::purge(&*disk, dir(), 2).unwrap(), all[2..5]);
     assert!(matches!(Wal::read(&*disk, dir(), &record(16, 1)), Err(Error::NotFound { .. })));
+}
+
+#[test]
+fn nothing_is_released_before_the_hard_state_that_commits_a_snapshot_is_durable() {
+    let (disk, _, mut wal) = created(SMALL);
+    fill(&mut wal, 1, 30);
+    // A leader's: until the hard state is there, too, a start needs the whole log.
+    wal.save_snapshot(&record(90, 2)).unwrap();
+    assert_eq!(wal.release(), None);
+    wal.append(Some(&state(2, 90)), &[]).unwrap();
+    assert_eq!(wal.release(), None, "it may be lost");
+    assert_eq!(Wal::purge(&*disk, dir(), 1).unwrap(), Vec::<String>::new());
+    wal.sync().unwrap();
+    assert_eq!(wal.release(), Some(Index(90)));
+    assert_eq!(Wal::purge(&*disk, dir(), 1).unwrap().len(), 6);
+    // One of its own that was begun before.
+    wal.save_own_snapshot(&record(20, 1)).unwrap();
+    assert_eq!((wal.release(), wal.hard_state()), (None, state(2, 90)));
+}
+
+#[test]
+fn a_snapshot_of_what_was_executed_counts_at_once() {
+    let (disk, _, mut wal) = created(SMALL);
+    wal.append(Some(&state(1, 1)), &[entry(1, 1, vec![]), entry(2, 1, vec![])]).unwrap();
+    wal.save_own_snapshot(&record(2, 1)).unwrap();
+    assert_eq!(wal.hard_state(), state(1, 2));
+    assert_eq!(snapshot_records(&*disk, dir()).unwrap().pop(), Some(record(2, 1)));
+    assert_eq!(wal.release(), Some(Index(2)));
 }
 
 #[test]
@@ -308,8 +336,8 @@ fn a_log_on_the_real_disk_is_locked_cut_purged_and_read_back() {
     let second = Wal::open(disk.clone(), &dir, &Default::default(), SMALL);
     assert!(matches!(second, Err(Error::Locked { .. })));
     fill(&mut wal, 1, 30);
-    wal.save_snapshot(&record(20, 1)).unwrap();
-    wal.release(Index(20)).unwrap();
+    wal.save_own_snapshot(&record(20, 1)).unwrap();
+    assert_eq!(wal.release(), Some(Index(20)));
     assert_eq!(Wal::purge(&*disk, &dir, 1).unwrap().len(), 3);
     wal.close().unwrap();
     let start = snapshot_records(&*disk, &dir).unwrap().pop().unwrap();

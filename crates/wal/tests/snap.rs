@@ -112,15 +112,17 @@ fn the_oldest_files_are_purged_and_received_databases_stay() {
         "0000000000000001-0000000000000001.snap",
         "0000000000000001-0000000000000002.snap",
         "0000000000000001-0000000000000003.snap.broken",
-        "0000000000000002-0000000000000001.snap",
+        "0000000000000002-0000000000000003.snap",
         "0000000000000005.snap.db",
         "0000000000000009.snap.db",
         "db",
     ];
     touch(&disk, &files);
-    assert_eq!(snap::purge(&disk, Path::new(DIR), 0).unwrap(), Vec::<String>::new());
-    assert_eq!(snap::purge(&disk, Path::new(DIR), 2).unwrap(), files[..1]);
-    assert_eq!(snap::purge(&disk, Path::new(DIR), 1).unwrap(), [files[1]]);
+    let purge = |keep, needed| snap::purge(&disk, Path::new(DIR), keep, Index(needed)).unwrap();
+    assert_eq!(purge(0, 9), Vec::<String>::new());
+    assert_eq!(purge(2, 9), files[..1]);
+    assert_eq!(purge(1, 2), Vec::<String>::new(), "a start may need the older one");
+    assert_eq!(purge(1, 3), [files[1]]);
     assert_eq!(names(&disk), files[2..]);
 }
 

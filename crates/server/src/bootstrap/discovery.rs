@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Error, check_advertised, dns, initial_members, join, own_member, registry};
 use crate::config::Config;
+use crate::log;
 use crate::peer::client::Dialer;
 
 /// The members are found out elsewhere.
@@ -55,6 +56,7 @@ pub async fn complete(prepared: &Arc<Config>, dialer: &Dialer) -> Result<Arc<Con
     let alone = initial_members(prepared)?;
     let own = own_member(&alone, prepared)?;
     check_advertised(prepared, own)?;
+    log::info!("Bootstrapping cluster using v3 discovery.");
     let joined = registry::join(&prepared.discovery, own.id, &prepared.initial_cluster).await?;
     let complete = with_members(prepared, own, joined.cluster)?;
     if joined.was_listed {

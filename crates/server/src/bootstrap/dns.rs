@@ -162,27 +162,19 @@ fn failed(name: &str, error: &NetError) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../tests/harness/name_server.rs"]
+mod name_server;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
-    use hickory_resolver::proto::op::{Message, ResponseCode};
-    use hickory_resolver::proto::rr::{Name, Record, RecordType, rdata};
-    use std::str::FromStr;
-    use tokio::net::UdpSocket;
-
-    fn name(text: &str) -> Name {
-        Name::from_str(text).unwrap()
-    }
-
-    /// A record as a name server holds it: `(service, priority, target, port)` or `(host, address)`.
-    fn srv(service: &str, priority: u16, target: &str, port: u16) -> Record {
-        let data = rdata::SRV::new(priority, 0, port, name(target));
-        Record::from_rdata(name(&format!("_{service}._tcp.example.com.")), 60, RData::SRV(data))
-    }
+    use hickory_resolver::proto::rr::{Name, Record};
+    use name_server::{NameServer, name, srv};
 
     fn host(text: &str, last: u8) -> Record {
-        Record::from_rdata(name(text), 60, RData::A(rdata::A::new(10, 0, 0, last)))
+        name_server::host(text, [10, 0, 0, last])
     }
 
     /// Three hosts; the first two are members of a cluster over plain HTTP.
@@ -196,37 +188,15 @@ mod tests {
         ]
     }
 
-    /// A name server on loopback that knows just these records, and a resolver that asks it.
-    async fn resolver(zone: Vec<Record>) -> TokioResolver {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let port = socket.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            let mut buffer = [0; 4096];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
-                let answer = answer(&zone, &Message::from_vec(&buffer[..length]).unwrap());
-                socket.send_to(&answer.to_vec().unwrap(), from).await.unwrap();
-            }
-        });
+    /// A resolver that asks this name server.
+    fn resolver(server: &NameServer) -> TokioResolver {
         let mut connection = ConnectionConfig::udp();
-        connection.port = port;
-        let server = NameServerConfig::new([127, 0, 0, 1].into(), true, vec![connection]);
+        connection.port = server.address.port();
+        let server = NameServerConfig::new(server.address.ip(), true, vec![connection]);
         let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         builder.options_mut().use_hosts_file = ResolveHosts::Never;
         builder.build().unwrap()
-    }
-
-    fn answer(zone: &[Record], query: &Message) -> Message {
-        let asked = &query.queries[0];
-        let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
-        answer.add_query(asked.clone());
-        let there: Vec<&Record> = zone.iter().filter(|record| record.name == *asked.name()).collect();
-        if there.is_empty() {
-            answer.metadata.response_code = ResponseCode::NXDomain;
-        }
-        let wanted = |kind: RecordType| kind == asked.query_type();
-        answer.add_answers(there.into_iter().filter(|record| wanted(record.record_type())).cloned());
-        answer
     }
 
     fn config(own: &str) -> Config {
@@ -238,8 +208,13 @@ mod tests {
         }
     }
 
+    async fn told(config: &Config, zone: Vec<Record>) -> Result<String, String> {
+        let server = NameServer::start(([127, 0, 0, 1], 0).into(), zone).unwrap();
+        initial_cluster(config, &resolver(&server)).await
+    }
+
     async fn found(own: &str, zone: Vec<Record>) -> Result<String, String> {
-        initial_cluster(&config(own), &resolver(zone).await).await
+        told(&config(own), zone).await
     }
 
     #[tokio::test]
@@ -268,7 +243,7 @@ mod tests {
         zone.push(srv("etcd-server-blue", 2, "infra2.example.com.", 2380));
         zone.push(srv("etcd-server-blue", 1, "infra1.example.com.", 2381));
         let all = "0=http://infra1.example.com:2381,me=http://infra2.example.com:2380";
-        assert_eq!(initial_cluster(&config, &resolver(zone).await).await.unwrap(), all);
+        assert_eq!(told(&config, zone).await.unwrap(), all);
     }
 
     #[tokio::test]
@@ -313,7 +288,7 @@ mod tests {
     async fn a_target_that_is_no_host_name_cannot_bring_members_in() {
         let mut zone = zone();
         let evil = Name::from_labels([&b"a,evil=http://b"[..], b"example", b"com"]).unwrap();
-        let data = rdata::SRV::new(0, 0, 1, evil);
+        let data = SRV::new(0, 0, 1, evil);
         zone.push(Record::from_rdata(name("_etcd-server._tcp.example.com."), 60, RData::SRV(data)));
         let all = "me=http://infra0.example.com:2380,0=http://infra1.example.com:2380";
         assert_eq!(found("http://infra0.example.com:2380", zone).await.unwrap(), all);

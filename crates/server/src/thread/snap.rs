@@ -18,6 +18,8 @@ use crate::log;
 pub enum Job {
     /// Write a `.snap` file of the store's, whose record the log then takes.
     Save(Snapshot),
+    /// The log can be started from the snapshot at this index: remove what is older and beyond the numbers to keep.
+    LetGo(Index),
     /// Remove files beyond the numbers to keep.
     Purge,
     /// End the thread.
@@ -43,20 +45,27 @@ pub struct Past {
     pub snap_dir: PathBuf,
     /// What to keep.
     pub keep: Keep,
+    /// The log can be started from the snapshot at this index.
+    pub needed: Index,
     /// Records go here.
     pub wal: Sender<wal::Job>,
 }
 
 /// Runs until told to stop.
-pub fn run(past: &Past, work: Receiver<Job>) {
+pub fn run(mut past: Past, work: Receiver<Job>) {
     let mut jobs = Vec::new();
     loop {
         work.take(&mut jobs, None);
         let stop = jobs.iter().any(|job| matches!(job, Job::Stop));
+        let is_free = || !stop && work.is_empty();
         for job in jobs.drain(..) {
             match job {
                 Job::Save(snapshot) => past.save(&snapshot),
-                Job::Purge => past.purge(|| !stop && work.is_empty()),
+                Job::LetGo(index) => {
+                    past.needed = index;
+                    past.purge(is_free);
+                }
+                Job::Purge => past.purge(is_free),
                 Job::Stop => {}
             }
         }
@@ -75,11 +84,7 @@ pub fn save(disk: &dyn Disk, dir: &Path, snapshot: &Snapshot) -> SnapshotRecord 
         super::fatal("failed to save Raft snapshot", &error);
     }
     crate::stats::snap_saved(start, ready, Instant::now());
-    SnapshotRecord {
-        index: snapshot.index,
-        term: snapshot.term,
-        conf_state: Some(snapshot.conf_state.clone()),
-    }
+    SnapshotRecord::of(snapshot)
 }
 
 impl Past {
@@ -102,7 +107,7 @@ impl Past {
     fn purge(&self, go_on: impl Fn() -> bool) {
         let (disk, keep) = (self.disk.as_ref(), self.keep);
         let wals = Wal::purge_while(disk, &self.wal_dir, keep.wals, go_on);
-        let snapshots = ::wal::snap::purge(disk, &self.snap_dir, keep.snapshots);
+        let snapshots = ::wal::snap::purge(disk, &self.snap_dir, keep.snapshots, self.needed);
         for (what, done) in [("wal", wals), ("snap", snapshots)] {
             if let Err(error) = done {
                 log::warning!("failed to purge", "suffix" = what, "error" = error.to_string());

@@ -20,7 +20,8 @@ use crate::task::slow_disk::SyncPace;
 pub enum Job {
     /// Write this, then acknowledge.
     Persist(Persist),
-    /// The `.snap` file of this record is on the disk: write the record, then let go of older segments.
+    /// The `.snap` file of this record is on the disk, and the store is committed that far: write the record, then let go
+    /// of older segments.
     SnapshotSaved(SnapshotRecord),
     /// End the thread.
     Stop,
@@ -83,29 +84,26 @@ impl Log {
             done.push(Input::Persisted { seq });
         }
         for record in snapshots {
-            self.record_snapshot(&record);
-            self.let_go_before(record.index);
+            let saved = self.wal.save_own_snapshot(&record);
+            tell_saved(saved, &record);
         }
+        self.let_go();
     }
 
     /// Writes all this, syncs once, and sends what had to wait for that. A failed write or sync ends the process: nobody
     /// knows what is on disk then.
     pub fn commit(&mut self, persists: impl IntoIterator<Item = Persist>) {
-        let (mut sync, mut send, mut received) = (false, Vec::new(), None);
+        let (mut sync, mut send) = (false, Vec::new());
         for persist in persists {
-            sync |= persist.must_sync || persist.snapshot.is_some();
+            // What a leader's snapshot has replaced is let go of only then.
+            sync |= persist.must_sync && !self.no_sync || persist.snapshot.is_some();
             self.write(&persist);
-            received = persist.snapshot.map(|snapshot| snapshot.index).or(received);
             send.extend(persist.send);
         }
-        if sync && !self.no_sync {
+        if sync {
             self.sync();
         }
-        // The record of a received snapshot counts only with the hard state that commits it: what was before it is needed
-        // until that is on the disk, too.
-        if let Some(index) = received {
-            self.let_go_before(index);
-        }
+        self.let_go();
         if !send.is_empty() {
             self.outbox.send(send);
         }
@@ -114,7 +112,7 @@ impl Log {
     fn write(&mut self, persist: &Persist) {
         if let Some(snapshot) = &persist.snapshot {
             let record = snap::save(self.disk.as_ref(), &self.snap_dir, snapshot);
-            self.record_snapshot(&record);
+            tell_saved(self.wal.save_snapshot(&record), &record);
         }
         let start = Instant::now();
         if let Err(error) = self.wal.append(persist.hard_state.as_ref(), &persist.entries) {
@@ -134,19 +132,18 @@ impl Log {
         crate::stats::wal_synced(start.elapsed());
     }
 
-    fn record_snapshot(&mut self, record: &SnapshotRecord) {
-        if let Err(error) = self.wal.save_snapshot(record) {
-            super::fatal("failed to save Raft snapshot", &error);
+    /// If a newer snapshot can be started from now, what is older may go.
+    fn let_go(&mut self) {
+        if let Some(index) = self.wal.release() {
+            let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index }));
+            let _ = self.snap.push(snap::Job::LetGo(index));
         }
-        log::info!("saved snapshot to disk", "snapshot-index" = record.index.0);
     }
+}
 
-    /// The snapshot of `index` can be started from: older segments and snapshots may go.
-    fn let_go_before(&mut self, index: ::raft::Index) {
-        if let Err(error) = self.wal.release(index) {
-            super::fatal("failed to release Raft WAL", &error);
-        }
-        let _ = self.raft.push(raft::Job::Input(Input::SnapshotSaved { index }));
-        let _ = self.snap.push(snap::Job::Purge);
+fn tell_saved(saved: Result<(), wal::Error>, record: &SnapshotRecord) {
+    if let Err(error) = saved {
+        super::fatal("failed to save Raft snapshot", &error);
     }
+    log::info!("saved snapshot to disk", "snapshot-index" = record.index.0);
 }

@@ -1,10 +1,12 @@
 //! Several members as real processes, of Balsa or of Go etcd, on one loopback; started, killed and compared.
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::Links;
 
+use super::namespace::Namespace;
 use super::small_disk::SmallDisk;
 use super::{Member, Ports, Printed, balsa, free_port, http_get, reference, run};
 
@@ -19,6 +21,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// What the data directory is on, if not on the disk of all.
     pub disk: Option<SmallDisk>,
+    /// Where it runs, if not where all do.
+    pub namespace: Option<Arc<Namespace>>,
     pub member: Option<Member>,
     /// It is no member of the cluster any more.
     pub left: bool,
@@ -62,6 +66,7 @@ impl Cluster {
                 flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
                 data_dir: dir.path().join(format!("m{at}")),
                 disk: None,
+                namespace: None,
                 member: None,
                 left: false,
             }
@@ -109,8 +114,9 @@ impl Cluster {
         let log = node.data_dir.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log file");
         let url = |port| format!("http://127.0.0.1:{port}");
-        let mut command = match &node.disk {
-            Some(disk) => disk.enter(&node.binary),
+        let namespace = node.disk.as_ref().map(|disk| &disk.namespace).or(node.namespace.as_deref());
+        let mut command = match namespace {
+            Some(namespace) => namespace.enter(&node.binary),
             None => Command::new(&node.binary),
         };
         // Who finds the others through a registry does not name them.
@@ -229,6 +235,7 @@ impl Cluster {
         self.nodes.push(Node {
             data_dir: self.dir.path().join(&name),
             disk: None,
+            namespace: None,
             name,
             peer_port: ports.peer,
             ports,

@@ -3,6 +3,8 @@
 pub mod cluster;
 pub mod history;
 pub mod load;
+pub mod name_server;
+pub mod namespace;
 pub mod replace;
 pub mod server;
 pub mod small_disk;

@@ -57,7 +57,7 @@ impl Member {
             .iter()
             .map(|step| match step {
                 Move::Tick => 0,
-                Move::Write | Move::Sync | Move::Commit if slow_disk => 1,
+                Move::Write | Move::Sync | Move::Record | Move::Snap | Move::Commit if slow_disk => 1,
                 Move::Node => 24,
                 _ => *chance.pick(&[4, 8, 16, 16]),
             })

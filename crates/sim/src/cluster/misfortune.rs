@@ -6,7 +6,7 @@ use raft::MemberId;
 use super::member::Gone;
 use super::world::World;
 use crate::faults;
-use crate::process::Halt;
+use crate::process::{Around, Halt};
 
 impl World {
     /// One fault, or the end of one.
@@ -76,7 +76,13 @@ impl World {
         self.note(id, || "--- stops".into());
         self.summary.other_ends += 1;
         let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
-        let stopped = member.process.take().map_or(Ok(()), |process| process.stop(&mut member.shadow));
+        let mut around = Around {
+            chance: &mut self.chance,
+            ledger: &mut self.ledger,
+            watchers: &mut self.watchers,
+            shadow: &mut member.shadow,
+        };
+        let stopped = member.process.take().map_or(Ok(()), |process| process.stop(&mut around));
         self.down(id);
         match stopped {
             Err(halt @ Halt::Died(_)) => self.ended(id, halt),

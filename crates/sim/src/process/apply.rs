@@ -10,6 +10,7 @@ use raft::{Entry, Index, Message, Role, Snapshot, SoftState};
 use store::lease::clock::EXPIRED_MAX;
 use wal::codec;
 
+use super::snap::SnapJob;
 use super::{ApplyJob, Around, Halt, LEASE_EXTEND_MS, Outgoing, Process, Step, Told, died};
 use crate::boot::{adopt_received, conf_state};
 use crate::ledger::Done;
@@ -149,7 +150,7 @@ impl Process {
         }
         let snapshot = self.snapshot_now();
         if self.mutation == Some(Mutation::SnapshotBeforeCommit) {
-            self.snapshots.push_back(snapshot);
+            self.past.jobs.push_back(SnapJob::Save(snapshot));
             return;
         }
         self.snapshot = Some(snapshot);
@@ -175,7 +176,7 @@ impl Process {
     fn committed(&mut self) {
         self.unheard = false;
         if std::mem::take(&mut self.snapshot_sealed) {
-            self.snapshots.extend(self.snapshot.take());
+            self.past.jobs.extend(self.snapshot.take().map(SnapJob::Save));
         }
     }
 

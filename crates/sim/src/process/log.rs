@@ -3,35 +3,58 @@
 use std::path::Path;
 
 use disk::{Disk, Open};
-use node::Input;
+use node::{Input, Persist};
 use raft::{MemberId, Snapshot};
-use wal::{SnapshotRecord, Wal};
+use wal::SnapshotRecord;
 
-use super::{Around, Halt, Outgoing, Process, Step, Unsynced, died};
+use super::snap::SnapJob;
+use super::{Around, Halt, LogJob, Outgoing, Process, Received, Step, Unsynced, died};
 use crate::Mutation;
-use crate::boot::{SNAP_DIR, WAL_DIR};
-use crate::shadow::Shadow;
-
-/// Segments and `.snap` files kept.
-const KEEP: usize = 2;
+use crate::boot::SNAP_DIR;
 
 impl Process {
-    /// First half: some of what waits is appended.
+    pub(super) fn can_write(&self) -> bool {
+        self.next_persist().is_some()
+    }
+
+    /// A record waits until what came before it is written and synced; what comes after it may overtake it.
+    pub(super) fn can_record(&self) -> bool {
+        matches!(self.to_log.front(), Some(LogJob::SnapshotSaved(_)))
+            && self.unsynced.seq.is_none()
+            && self.received == Received::Waits
+    }
+
+    pub(super) fn can_sync(&self) -> bool {
+        self.unsynced.seq.is_some() && self.received == Received::Waits
+    }
+
+    fn next_persist(&self) -> Option<usize> {
+        self.to_log.iter().position(|job| matches!(job, LogJob::Persist(_)))
+    }
+
+    /// First half: some of what waits is appended, or a leader's snapshot is saved before that, one step at a time.
     pub(super) fn write(&mut self, around: &mut Around<'_>) -> Step {
-        let count = 1 + around.chance.below(self.to_wal.len() as u64) as usize;
-        for mut persist in self.to_wal.drain(..count).collect::<Vec<_>>() {
-            match (self.mutation, &mut persist.hard_state) {
-                (Some(Mutation::HardStateForgotten), hard_state) => *hard_state = None,
-                (Some(Mutation::VoteForgotten), Some(hard_state)) => hard_state.vote = MemberId::NONE,
-                _ => {}
+        let waiting = self.to_log.iter().filter(|job| matches!(job, LogJob::Persist(_))).count();
+        let wanted = 1 + around.chance.below(waiting as u64) as usize;
+        let mut count = 0;
+        while count < wanted
+            && let Some(at) = self.next_persist()
+            && let Some(LogJob::Persist(persist)) = self.to_log.get(at)
+        {
+            if let Some(snapshot) = &persist.snapshot
+                && self.received != Received::HasRecord
+            {
+                if count > 0 {
+                    break;
+                }
+                let snapshot = snapshot.clone();
+                return self.save_received(&snapshot);
             }
-            if let Some(snapshot) = &persist.snapshot {
-                self.save_snapshot(snapshot)?;
+            self.received = Received::Waits;
+            if let Some(LogJob::Persist(persist)) = self.to_log.remove(at) {
+                self.append(persist)?;
             }
-            self.wal.append(persist.hard_state.as_ref(), &persist.entries).map_err(died("append"))?;
-            self.unsynced.seq = Some(persist.seq);
-            self.unsynced.must_sync |= persist.must_sync;
-            self.unsynced.send.extend(persist.send);
+            count += 1;
         }
         if matches!(self.mutation, Some(Mutation::AcknowledgedBeforeSync | Mutation::CommittedBeforeSync))
             && let Some(seq) = self.unsynced.seq
@@ -41,12 +64,39 @@ impl Process {
         Ok(format!("append {count}"))
     }
 
+    fn save_received(&mut self, snapshot: &Snapshot) -> Step {
+        let index = snapshot.index;
+        if self.received == Received::Waits {
+            self.save_file(snapshot)?;
+            self.received = Received::HasFile;
+            return Ok(format!("the file of a leader's snapshot {index} is there"));
+        }
+        self.wal.save_snapshot(&SnapshotRecord::of(snapshot)).map_err(died("record snapshot"))?;
+        self.received = Received::HasRecord;
+        self.snapshots_saved += 1;
+        Ok(format!("the record of a leader's snapshot {index} is there"))
+    }
+
+    fn append(&mut self, mut persist: Persist) -> Result<(), Halt> {
+        match (self.mutation, &mut persist.hard_state) {
+            (Some(Mutation::HardStateForgotten), hard_state) => *hard_state = None,
+            (Some(Mutation::VoteForgotten), Some(hard_state)) => hard_state.vote = MemberId::NONE,
+            _ => {}
+        }
+        self.wal.append(persist.hard_state.as_ref(), &persist.entries).map_err(died("append"))?;
+        self.unsynced.seq = Some(persist.seq);
+        self.unsynced.must_sync |= persist.must_sync;
+        self.unsynced.send.extend(persist.send);
+        Ok(())
+    }
+
     /// Second half.
     pub(super) fn sync(&mut self, around: &mut Around<'_>) -> Step {
         let must_sync = self.unsynced.must_sync;
         if must_sync {
             self.wal.sync().map_err(died("sync"))?;
         }
+        self.let_go(around);
         let seq = self.unsynced.seq.unwrap_or_default();
         self.written(seq, around)?;
         self.unsynced = Unsynced::default();
@@ -61,27 +111,21 @@ impl Process {
         self.send(send, around.shadow).map_err(Halt::Wrong)
     }
 
-    pub(super) fn save_next_snapshot(&mut self, around: &mut Around<'_>) -> Step {
-        let Some(snapshot) = self.snapshots.pop_front() else { return Ok(String::new()) };
-        let said = self.save_snapshot(&snapshot)?;
-        // A failure is only logged in the server.
-        let _ = wal::snap::remove_received_below(&self.disk, Path::new(SNAP_DIR), snapshot.index);
-        around.shadow.forget(snapshot.index);
-        Ok(said)
+    /// What follows when the file of a snapshot of the store's is there.
+    pub(super) fn record(&mut self, around: &mut Around<'_>) -> Step {
+        let Some(LogJob::SnapshotSaved(record)) = self.to_log.pop_front() else { return Ok(String::new()) };
+        self.wal.save_own_snapshot(&record).map_err(died("record snapshot"))?;
+        self.snapshots_saved += 1;
+        self.let_go(around);
+        Ok(format!("the record of snapshot {} is there", record.index))
     }
 
-    fn save_snapshot(&mut self, snapshot: &Snapshot) -> Step {
-        wal::snap::save(&self.disk, Path::new(SNAP_DIR), snapshot).map_err(died("save snapshot"))?;
-        let Snapshot { index, term, ref conf_state, .. } = *snapshot;
-        let record = SnapshotRecord { index, term, conf_state: Some(conf_state.clone()) };
-        self.wal.save_snapshot(&record).map_err(died("record snapshot"))?;
-        self.wal.release(index).map_err(died("release"))?;
-        self.to_node.push_back(Input::SnapshotSaved { index });
-        self.snapshots_saved += 1;
-        // As in the server, a failure here is only logged.
-        let wals = Wal::purge(&self.disk, Path::new(WAL_DIR), KEEP);
-        let snaps = wal::snap::purge(&self.disk, Path::new(SNAP_DIR), KEEP);
-        Ok(format!("snapshot at {index} saved, purged {wals:?} {snaps:?}"))
+    fn let_go(&mut self, around: &mut Around<'_>) {
+        if let Some(index) = self.wal.release() {
+            self.to_node.push_back(Input::SnapshotSaved { index });
+            self.past.jobs.push_back(SnapJob::LetGo(index));
+            around.shadow.forget(index);
+        }
     }
 
     /// A snapshot from a leader: its database has to be on disk before the node hears of it.
@@ -106,20 +150,24 @@ impl Process {
         Ok(format!("received a snapshot at {index} with {} bytes", db.len()))
     }
 
-    /// The end in good order: nothing new, the buffer committed, the log closed.
-    pub fn stop(mut self, shadow: &mut Shadow) -> Result<(), Halt> {
+    /// The end in good order, one thread after the other: nothing new, all files written, the log closed, the buffer
+    /// committed.
+    pub fn stop(mut self, around: &mut Around<'_>) -> Result<(), Halt> {
         self.node.step(Input::Stop);
         if let Some(persist) = self.node.take_output().persist {
-            shadow.asked(&persist);
-            self.to_wal.push_back(persist);
+            around.shadow.asked(&persist);
+            self.to_log.push_back(LogJob::Persist(persist));
         }
-        for persist in std::mem::take(&mut self.to_wal) {
-            if let Some(snapshot) = &persist.snapshot {
-                self.save_snapshot(snapshot)?;
-            }
-            self.wal.append(persist.hard_state.as_ref(), &persist.entries).map_err(died("append"))?;
+        while !self.past.jobs.is_empty() {
+            self.snap()?;
         }
-        self.store.commit().map_err(died("commit"))?;
-        self.wal.close().map_err(died("close"))
+        while self.can_write() {
+            self.write(around)?;
+        }
+        while let Some(LogJob::SnapshotSaved(record)) = self.to_log.pop_front() {
+            self.wal.save_own_snapshot(&record).map_err(died("record snapshot"))?;
+        }
+        self.wal.close().map_err(died("close"))?;
+        self.store.commit().map_err(died("commit"))
     }
 }

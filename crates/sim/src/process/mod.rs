@@ -3,6 +3,7 @@
 
 mod apply;
 mod log;
+mod snap;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,7 +15,7 @@ use proto::mvccpb::KeyValue;
 use raft::{ConfChange, ConfState, Entry, Index, MemberId, Message, Snapshot, SoftState, Term};
 use store::lease::{ClockOptions, LeaseClock};
 use store::{ApplyError, Response, Store};
-use wal::Wal;
+use wal::{SnapshotRecord, Wal};
 
 use crate::Mutation;
 use crate::boot::{Booted, Identity};
@@ -23,6 +24,7 @@ use crate::lease_watch::BY_CLOCK;
 use crate::ledger::Ledger;
 use crate::shadow::Shadow;
 use crate::watchers::Watchers;
+use snap::{Past, SnapJob};
 
 /// Entries between disk snapshots, and entries kept in memory behind one.
 const SNAPSHOT_COUNT: u64 = 15;
@@ -32,6 +34,8 @@ const MEMORY_STEP: u64 = 5;
 const HELD_TICKS: u64 = 10;
 /// Of an election, in ticks: short, so that a run sees many.
 const ELECTION_TICKS: u32 = 5;
+/// Ticks between two looks for files that may go, about.
+const PURGE_TICKS: u64 = 20;
 /// Added to every lease by a new leader.
 const LEASE_EXTEND_MS: u64 = 1000;
 
@@ -53,7 +57,8 @@ pub(crate) enum Move {
     Node,
     Write,
     Sync,
-    Snapshot,
+    Record,
+    Snap,
     Receive,
     Apply,
     Seal,
@@ -66,12 +71,13 @@ pub(crate) enum Move {
 }
 
 impl Move {
-    pub const ALL: [Move; 14] = [
+    pub const ALL: [Move; 15] = [
         Move::Tick,
         Move::Node,
         Move::Write,
         Move::Sync,
-        Move::Snapshot,
+        Move::Record,
+        Move::Snap,
         Move::Receive,
         Move::Apply,
         Move::Seal,
@@ -114,6 +120,20 @@ enum ApplyJob {
     Committed,
 }
 
+enum LogJob {
+    Persist(Persist),
+    /// The file of a snapshot is there.
+    SnapshotSaved(SnapshotRecord),
+}
+
+/// How far a leader's snapshot is, with which the next write begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Received {
+    Waits,
+    HasFile,
+    HasRecord,
+}
+
 /// What was appended since the last sync.
 #[derive(Default)]
 struct Unsynced {
@@ -140,10 +160,10 @@ pub(crate) struct Process {
     pub store: Store,
     pub hub: WatchHub,
     to_node: VecDeque<Input>,
-    to_wal: VecDeque<Persist>,
+    to_log: VecDeque<LogJob>,
+    received: Received,
     unsynced: Unsynced,
-    /// Saved by the WAL thread once the database holds them.
-    snapshots: VecDeque<Snapshot>,
+    past: Past,
     /// Arriving from leaders, each with its database.
     incoming: VecDeque<(Message, Bytes)>,
     to_apply: VecDeque<ApplyJob>,
@@ -206,9 +226,10 @@ impl Process {
             wal,
             hub,
             to_node: VecDeque::new(),
-            to_wal: VecDeque::new(),
+            to_log: VecDeque::new(),
+            received: Received::Waits,
             unsynced: Unsynced::default(),
-            snapshots: VecDeque::new(),
+            past: Past::new(restored.snapshot_index, 1 + seed as usize % 2),
             incoming: VecDeque::new(),
             to_apply: VecDeque::new(),
             unanswered: Vec::new(),
@@ -280,9 +301,10 @@ impl Process {
     pub fn can(&self, step: Move, watchers: &Watchers, now_ms: u64) -> bool {
         match step {
             Move::Tick | Move::Node => true,
-            Move::Write => !self.to_wal.is_empty(),
-            Move::Sync => self.unsynced.seq.is_some(),
-            Move::Snapshot => !self.snapshots.is_empty() && self.unsynced.seq.is_none(),
+            Move::Write => self.can_write(),
+            Move::Sync => self.can_sync(),
+            Move::Record => self.can_record(),
+            Move::Snap => !self.past.jobs.is_empty(),
             Move::Receive => !self.incoming.is_empty(),
             Move::Apply => !self.to_apply.is_empty(),
             Move::Seal => {
@@ -315,12 +337,16 @@ impl Process {
         match step {
             Move::Tick => {
                 self.to_node.push_back(Input::Tick);
+                if around.chance.once_in(PURGE_TICKS) {
+                    self.past.jobs.push_back(SnapJob::PurgeLog);
+                }
                 Ok("tick".into())
             }
             Move::Node => self.decide(around).map_err(Halt::Wrong),
             Move::Write => self.write(around),
             Move::Sync => self.sync(around),
-            Move::Snapshot => self.save_next_snapshot(around),
+            Move::Record => self.record(around),
+            Move::Snap => self.snap(),
             Move::Receive => self.receive(),
             Move::Apply => self.apply(around),
             Move::Seal => {
@@ -372,7 +398,7 @@ impl Process {
             if self.mutation == Some(Mutation::MessagesBeforeSync) {
                 self.send(std::mem::take(&mut persist.send), around.shadow)?;
             }
-            self.to_wal.push_back(persist);
+            self.to_log.push_back(LogJob::Persist(persist));
         }
         if let Some(soft) = leadership {
             if soft.role == Role::Leader {

@@ -142,7 +142,7 @@ fn snapshot(chance: &mut Chance, disk: &dyn Disk, wal: &mut Wal, model: &mut Mod
     wal.save_snapshot(&record)?;
     model.acknowledged = model.records.len();
     if chance.below(2) == 0 {
-        wal.release(index)?;
+        wal.release();
         Wal::purge(disk, Path::new(DIR), 2)?;
     }
     Ok(())
