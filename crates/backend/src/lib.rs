@@ -21,7 +21,7 @@ pub mod schema;
 mod view;
 
 pub use backend::{Backend, Committer, Options, Phase};
-pub use bolt::SnapshotSource;
+pub use bolt::{Place, SnapshotSource};
 pub use error::Error;
 pub use schema::Bucket;
-pub use view::{Lookup, Range, ReadTx, Reader};
+pub use view::{Lookup, Range, ReadTx, Reader, Stored};

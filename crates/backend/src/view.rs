@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::iter::Peekable;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use disk::Disk;
 use parking_lot::{Mutex, RwLock};
 
-use crate::bolt::{self, Readers, Snapshot, SnapshotSource};
+use crate::bolt::{self, Pages, Place, Readers, Snapshot, SnapshotSource};
 use crate::error::Error;
 use crate::layer::{Change, Layer, Record};
 use crate::schema::Bucket;
@@ -90,11 +91,18 @@ impl ReadTx {
         self.view.committed.get(bucket, key)
     }
 
-    /// For looking up many records; in rising order they are found much faster than by [`ReadTx::get`].
+    /// For looking up many records, which are found much faster than by [`ReadTx::get`].
     pub fn lookup(&self, bucket: Bucket) -> Lookup<'_> {
         let layers = std::iter::once(&self.view.active).chain(&self.view.sealed);
         let layers = layers.filter_map(|layer| Some((&**layer, layer.lowest(bucket)?))).collect();
-        Lookup { layers, bucket, committed: bolt::Seeker::new(&self.view.committed, bucket) }
+        let committed = &self.view.committed;
+        Lookup { layers, bucket, pages: &committed.pages, committed: bolt::Seeker::new(committed, bucket) }
+    }
+
+    /// The value that [`Stored::place`] told of in this transaction or a copy of it; none if it was another one.
+    pub fn at(&self, place: Place) -> Option<Stored<'_>> {
+        let pages = &self.view.committed.pages;
+        Some(Stored::Committed(Committed { value: pages.at(place)?, pages }))
     }
 
     /// Records with `from <= key < to` in rising order (`to` = `None`: to the end). After an error the iterator ends.
@@ -165,28 +173,80 @@ impl ReadTx {
     }
 }
 
+/// A value where it stands.
+pub enum Stored<'a> {
+    /// In the file.
+    Committed(Committed<'a>),
+    /// In memory.
+    Pending(Bytes),
+}
+
+/// A value in the file.
+pub struct Committed<'a> {
+    value: &'a [u8],
+    pages: &'a Pages,
+}
+
+impl Stored<'_> {
+    /// Where it stands, if that is in the file: for [`ReadTx::at`].
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Stored::Committed(Committed { value, pages }) => Some(pages.place_of(value)),
+            Stored::Pending(_) => None,
+        }
+    }
+}
+
+impl Deref for Stored<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Stored::Committed(committed) => committed.value,
+            Stored::Pending(value) => value,
+        }
+    }
+}
+
+impl From<Stored<'_>> for Bytes {
+    fn from(stored: Stored<'_>) -> Bytes {
+        match stored {
+            Stored::Committed(Committed { value, pages }) => pages.bytes(value),
+            Stored::Pending(value) => value,
+        }
+    }
+}
+
 /// Look-ups of many records of one bucket: see [`ReadTx::lookup`].
 pub struct Lookup<'a> {
     /// Those that have anything to say, newest first, with the lowest key they say it about.
     layers: Vec<(&'a Layer, Bytes)>,
     bucket: Bucket,
+    pages: &'a Pages,
     committed: bolt::Seeker<'a>,
 }
 
-impl Lookup<'_> {
-    /// As [`ReadTx::get`], but it does not see what was first put into an empty layer since.
+impl<'a> Lookup<'a> {
+    /// As [`ReadTx::get`] for keys that rise, but the values stay where they are, and are not even looked at; and it does
+    /// not see what was first put into an empty layer since.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a page on the way breaks the format.
-    pub fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        for (layer, lowest) in &self.layers {
-            if key >= &lowest[..]
-                && let Some(found) = layer.get(self.bucket, key)
-            {
-                return Ok(found);
+    pub fn find_all<K: AsRef<[u8]>>(&mut self, keys: &[K]) -> Result<Vec<Option<Stored<'a>>>, Error> {
+        let (bucket, pages) = (self.bucket, self.pages);
+        let mut all: Vec<_> = keys.iter().map(|_| None).collect();
+        self.committed.find_all(keys, |nth, value| {
+            all[nth] = value.map(|value| Stored::Committed(Committed { value, pages }));
+        })?;
+        // What is newer covers what is older.
+        for (layer, lowest) in self.layers.iter().rev() {
+            for nth in keys.partition_point(|key| key.as_ref() < &lowest[..])..keys.len() {
+                if let Some(found) = layer.get(bucket, keys[nth].as_ref()) {
+                    all[nth] = found.map(Stored::Pending);
+                }
             }
         }
-        self.committed.get(key)
+        Ok(all)
     }
 }
 

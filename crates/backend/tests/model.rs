@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use backend::{Backend, Bucket, Options, ReadTx};
+use backend::{Backend, Bucket, Lookup, Options, ReadTx};
 use bytes::Bytes;
 use disk::MemDisk;
 use random::Random;
@@ -167,13 +167,33 @@ impl Run {
         }
         assert_eq!(scanned, expected, "{bucket:?} in {} parts", cuts.len());
         let (mut rising, mut any) = (read.lookup(bucket), read.lookup(bucket));
-        for (key, value) in expected {
-            assert_eq!(rising.get(key).unwrap().as_deref(), Some(&value[..]), "{bucket:?}");
-            let (key, value) = self.random.pick(expected).unwrap();
-            assert_eq!(any.get(key).unwrap().as_deref(), Some(&value[..]), "{bucket:?}");
-            assert_eq!(any.get(&[&key[..], b"absent"].concat()).unwrap(), None);
+        // With some in between and around that are not there.
+        let step = 1 + self.random.below(7) as usize;
+        let some = || expected.iter().step_by(step);
+        let mut keys: Vec<_> = some().map(|(key, _)| key.clone()).collect();
+        keys.extend(some().map(|(key, _)| [&key[..], b"absent"].concat()));
+        keys.push(b" before all".to_vec());
+        keys.sort();
+        let copy = read.clone();
+        let mut present = some();
+        for (key, stored) in keys.iter().zip(any.find_all(&keys).unwrap()) {
+            let Some(stored) = stored else { continue };
+            let (expected, value) = present.next().unwrap();
+            assert_eq!((key, &stored[..]), (expected, &value[..]), "{bucket:?}");
+            let again = stored.place().map_or(stored, |place| copy.at(place).unwrap());
+            assert_eq!(Bytes::from(again), value[..], "{bucket:?}");
         }
-        assert_eq!(any.get(b" before all").unwrap(), None);
+        assert!(present.next().is_none(), "{bucket:?}");
+        let one = |lookup: &mut Lookup<'_>, key: &[u8]| {
+            lookup.find_all(&[key]).unwrap().pop().unwrap().map(|stored| stored.to_vec())
+        };
+        for (key, value) in expected {
+            assert_eq!(one(&mut rising, key).as_deref(), Some(&value[..]), "{bucket:?}");
+            let (key, value) = self.random.pick(expected).unwrap();
+            assert_eq!(one(&mut any, key).as_deref(), Some(&value[..]), "{bucket:?}");
+            assert_eq!(one(&mut any, &[&key[..], b"absent"].concat()), None);
+        }
+        assert_eq!(one(&mut any, b" before all"), None);
     }
 
     /// Part of a bucket, through layers and pages.

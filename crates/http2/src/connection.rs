@@ -18,7 +18,8 @@ use crate::stream::{StreamId, Streams};
 const WINDOW_MAX: i64 = 0x7fff_ffff;
 /// Both sides' windows until SETTINGS and WINDOW_UPDATE say otherwise.
 const WINDOW_DEFAULT: i64 = 65_535;
-/// Bytes waiting for the socket above which data stays with its stream.
+/// Bytes waiting for the socket above which data stays with its stream, unless
+/// [`set_output_max`](Connection::set_output_max) says otherwise.
 pub const OUTPUT_MAX: usize = 256 * 1024;
 
 /// What a connection grants its client.
@@ -75,6 +76,7 @@ pub struct Connection {
     /// A header block of which frames are missing.
     block: Option<OpenBlock>,
     output: Output,
+    output_max: usize,
     send_window: i64,
     /// What SETTINGS grant each new stream.
     send_window_initial: i64,
@@ -121,6 +123,7 @@ impl Connection {
             last: 0,
             block: None,
             output,
+            output_max: OUTPUT_MAX,
             send_window: WINDOW_DEFAULT,
             send_window_initial: WINDOW_DEFAULT,
             receive_window: i64::from(limits.connection_window_bytes).max(WINDOW_DEFAULT),
@@ -176,6 +179,16 @@ impl Connection {
     /// Open streams.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// From now on data stays with its stream while so many bytes wait for the socket.
+    pub fn set_output_max(&mut self, bytes: usize) {
+        self.output_max = bytes;
+    }
+
+    /// Whether so many bytes wait for the socket.
+    pub fn is_output_full(&self) -> bool {
+        self.output.len() >= self.output_max
     }
 
     /// Bytes that wait for the socket.

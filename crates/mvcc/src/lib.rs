@@ -28,6 +28,7 @@ mod select;
 pub mod watch;
 mod write_txn;
 
+pub use backend::Stored;
 pub use compact::CompactProgress;
 pub use error::Error;
 pub use event::{Event, EventBatch, EventKind};

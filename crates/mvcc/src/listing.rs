@@ -1,33 +1,33 @@
 //! A long answer whose records are read when they are wanted. Until then each takes a few bytes.
 //!
-//! What the length of the answer is has to be known before its first record is sent: so a first pass looks at all records
-//! and remembers their revisions, and they are looked up again, some at a time. Both times that is done in the order of
-//! revisions, in which they lie in the file: much cheaper than in the order of keys.
+//! What the length of the answer is has to be known before its first record is sent: so a first pass finds all records
+//! and remembers where they stand in the file, without looking at them; they are read from there when their turn comes.
+//! It finds them in the order of revisions, in which they lie in the file: much cheaper than in the order of keys.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use backend::{Bucket, ReadTx};
+use backend::{Bucket, Lookup, Place, ReadTx, Stored};
 use bytes::Bytes;
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 use crate::key_index::Seen;
+use crate::revision::REVISION_LEN;
 use crate::select::{self, Sink};
 use crate::{Error, KvReader, RangeQuery, Revision, View};
 
-/// Records looked up together.
+/// Records found together.
 const BATCH: usize = if cfg!(test) { 8 } else { 1024 };
-/// Records of the first pass that are kept at hand: short lists are not read twice.
-const HELD_MAX: usize = if cfg!(test) { 20 } else { 16 * 1024 };
-/// Revisions are packed into pieces of this length, which go as they are used up.
+/// Places are packed into pieces of this length, which go as they are used up.
 const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 64 * 1024 };
 
 /// The answer to a [`RangeQuery`]: an iterator over its records, encoded `mvccpb.KeyValue`s as stored, in key order. What
 /// it will yield is fixed: neither writes nor compactions change it.
 pub struct Listing {
     tx: ReadTx,
-    held: VecDeque<Bytes>,
     packed: Packed,
+    /// Records that are not in the file yet.
+    pending: VecDeque<Bytes>,
     len: usize,
     encoded_len: usize,
     count: i64,
@@ -63,8 +63,8 @@ impl Listing {
     fn new(view: &View, query: &RangeQuery) -> Result<Listing, Error> {
         let listing = Listing {
             tx: view.tx.clone(),
-            held: VecDeque::new(),
             packed: Packed::default(),
+            pending: VecDeque::new(),
             len: 0,
             encoded_len: 0,
             count: 0,
@@ -72,7 +72,8 @@ impl Listing {
             revision: view.current_revision(),
         };
         let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-        let mut first_pass = FirstPass { view, listing, limit, batch: Vec::new() };
+        let lookup = view.tx.lookup(Bucket::Key);
+        let mut first_pass = FirstPass { view, listing, limit, lookup, batch: Vec::new() };
         let count = select::walk(&view.shared.index, query, view.revision(), &mut first_pass)?;
         first_pass.look_up()?;
         view.check()?;
@@ -109,12 +110,17 @@ impl Listing {
         self.encoded_len
     }
 
-    /// Looks up the next records that are not at hand.
-    fn refill(&mut self) -> Result<(), Error> {
-        let batch: Vec<Revision> = std::iter::from_fn(|| self.packed.pop()).take(BATCH).collect();
-        let missing = |revision| Error::Damaged(format!("no record at revision {revision}, which was there"));
-        self.held = look_up(&self.tx, &batch, missing)?.into();
-        Ok(())
+    /// The next record, where it stands. Nothing comes after an error.
+    pub fn next_stored(&mut self) -> Option<Result<Stored<'_>, Error>> {
+        self.len = self.len.checked_sub(1)?;
+        let record = match self.packed.pop()? {
+            None => self.pending.pop_front().map(Stored::Pending),
+            Some(place) => self.tx.at(place),
+        };
+        if record.is_none() {
+            self.len = 0;
+        }
+        Some(record.ok_or_else(|| Error::Damaged("a record of a list is gone".into())))
     }
 }
 
@@ -122,15 +128,7 @@ impl Iterator for Listing {
     type Item = Result<Bytes, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.len > 0
-            && self.held.is_empty()
-            && let Err(error) = self.refill()
-        {
-            self.len = 0;
-            return Some(Err(error));
-        }
-        self.len = self.len.checked_sub(1)?;
-        self.held.pop_front().map(Ok)
+        self.next_stored().map(|stored| stored.map(Bytes::from))
     }
 }
 
@@ -139,24 +137,36 @@ struct FirstPass<'a> {
     view: &'a View,
     listing: Listing,
     limit: usize,
+    lookup: Lookup<'a>,
     batch: Vec<Revision>,
 }
 
 impl FirstPass<'_> {
     fn look_up(&mut self) -> Result<(), Error> {
-        let Listing { held, packed, len, encoded_len, .. } = &mut self.listing;
-        let records = self.view.records(&self.batch)?;
-        *encoded_len +=
-            records.iter().map(|r| 1 + encoded_len_varint(r.len() as u64) + r.len()).sum::<usize>();
-        if *len + records.len() <= HELD_MAX {
-            held.extend(records);
-        } else {
-            self.batch.iter().for_each(|revision| packed.push(*revision));
+        let Listing { packed, pending, len, encoded_len, .. } = &mut self.listing;
+        let mut found: Vec<_> = self.batch.iter().map(|_| None).collect();
+        let (keys, places) = in_order(&self.batch);
+        for (stored, place) in self.lookup.find_all(&keys)?.into_iter().zip(places) {
+            found[place] = Some(stored.ok_or_else(|| self.view.missing(self.batch[place]))?);
         }
-        *len += self.batch.len();
+        for stored in found.into_iter().flatten() {
+            *len += 1;
+            *encoded_len += 1 + encoded_len_varint(stored.len() as u64) + stored.len();
+            packed.push(stored.place());
+            if let Stored::Pending(record) = stored {
+                pending.push_back(record);
+            }
+        }
         self.batch.clear();
         Ok(())
     }
+}
+
+/// Revisions as they are stored, in rising order, and where each came from.
+fn in_order(revisions: &[Revision]) -> (Vec<[u8; REVISION_LEN]>, Vec<usize>) {
+    let mut places: Vec<usize> = (0..revisions.len()).collect();
+    places.sort_unstable_by_key(|place| revisions[*place]);
+    (places.iter().map(|place| revisions[*place].to_bytes()).collect(), places)
 }
 
 impl Sink for FirstPass<'_> {
@@ -180,55 +190,60 @@ pub(crate) fn look_up(
     revisions: &[Revision],
     missing: impl Fn(Revision) -> Error,
 ) -> Result<Vec<Bytes>, Error> {
-    let mut order: Vec<usize> = (0..revisions.len()).collect();
-    order.sort_unstable_by_key(|place| revisions[*place]);
     let mut records = vec![Bytes::new(); revisions.len()];
-    let mut lookup = tx.lookup(Bucket::Key);
-    for place in order {
-        let revision = revisions[place];
-        records[place] = lookup.get(&revision.to_bytes())?.ok_or_else(|| missing(revision))?;
+    let (keys, places) = in_order(revisions);
+    for (stored, place) in tx.lookup(Bucket::Key).find_all(&keys)?.into_iter().zip(places) {
+        records[place] = stored.ok_or_else(|| missing(revisions[place]))?.into();
     }
     Ok(records)
 }
 
-/// A queue of revisions. Each is written as its distance from the one before: keys that are neighbours are often written
-/// together.
+/// A queue of places in the file, or nothing where a record has none. Each is written as its distance from the end of the
+/// one before: keys that are neighbours are often written together.
 #[derive(Default)]
 struct Packed {
     pieces: VecDeque<Vec<u8>>,
     /// Where in the first piece the next one begins.
     at: usize,
-    pushed: i64,
-    popped: i64,
+    pushed: u64,
+    popped: u64,
 }
 
 impl Packed {
-    fn push(&mut self, revision: Revision) {
+    fn push(&mut self, place: Option<Place>) {
         const LONGEST: usize = 20;
         if self.pieces.back().is_none_or(|piece| piece.len() + LONGEST > PIECE_BYTES) {
             self.pieces.push_back(Vec::with_capacity(PIECE_BYTES));
         }
         let Some(piece) = self.pieces.back_mut() else { return };
-        let distance = revision.main.wrapping_sub(self.pushed);
+        let Some(Place { offset, len }) = place else { return piece.push(0) };
+        encode_varint(len as u64 + 1, piece);
+        let distance = offset.wrapping_sub(self.pushed) as i64;
         // Small ones in either direction become short.
         encode_varint(((distance << 1) ^ (distance >> 63)) as u64, piece);
-        encode_varint(revision.sub as u64, piece);
-        self.pushed = revision.main;
+        self.pushed = offset.wrapping_add(len as u64);
     }
 
-    fn pop(&mut self) -> Option<Revision> {
+    /// The next one, if there is one.
+    fn pop(&mut self) -> Option<Option<Place>> {
         let piece = self.pieces.front()?;
         let mut rest = &piece[self.at..];
-        let zigzag = decode_varint(&mut rest).ok()?;
-        let sub = decode_varint(&mut rest).ok()? as i64;
-        let distance = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-        self.popped = self.popped.wrapping_add(distance);
+        let place = match decode_varint(&mut rest).ok()?.checked_sub(1) {
+            None => None,
+            Some(len) => {
+                let zigzag = decode_varint(&mut rest).ok()?;
+                let distance = (zigzag >> 1) ^ (zigzag & 1).wrapping_neg();
+                let offset = self.popped.wrapping_add(distance);
+                self.popped = offset.wrapping_add(len);
+                Some(Place { offset, len: usize::try_from(len).ok()? })
+            }
+        };
         self.at = piece.len() - rest.len();
         if rest.is_empty() {
             self.pieces.pop_front();
             self.at = 0;
         }
-        Some(Revision::new(self.popped, sub))
+        Some(place)
     }
 }
 
@@ -237,15 +252,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packed_revisions_come_out_as_they_went_in() {
+    fn packed_places_come_out_as_they_went_in() {
         let mut packed = Packed::default();
-        let mains = [5, 6, 4, 1 << 40, 7, i64::MAX, 1, 1, 300, i64::MAX - 1, 2];
-        let revisions: Vec<Revision> =
-            (0..200).map(|n| Revision::new(mains[n % mains.len()], (n % 3) as i64 * 1000)).collect();
-        revisions.iter().for_each(|revision| packed.push(*revision));
+        let offsets = [5, 6, 4, 1 << 40, 7, u64::MAX - 1, 1, 1, 300, u64::MAX >> 1, 0];
+        let place = |n: usize| Place { offset: offsets[n % offsets.len()], len: n % 3 * 1000 };
+        let places: Vec<_> = (0..200).map(|n| (n % 7 > 0).then(|| place(n))).collect();
+        places.iter().for_each(|place| packed.push(*place));
         assert!(packed.pieces.len() > 3);
-        let popped: Vec<Revision> = std::iter::from_fn(|| packed.pop()).collect();
-        assert_eq!(popped, revisions);
+        let popped: Vec<_> = std::iter::from_fn(|| packed.pop()).collect();
+        assert_eq!(popped, places);
         assert!(packed.pieces.is_empty());
     }
 }

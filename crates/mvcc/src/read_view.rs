@@ -132,7 +132,7 @@ impl View {
     }
 
     /// Why a record is not there that the index knows.
-    fn missing(&self, revision: Revision) -> Error {
+    pub(crate) fn missing(&self, revision: Revision) -> Error {
         let damaged = || Error::Damaged(format!("no record at revision {revision}, which the index knows"));
         self.check().err().unwrap_or_else(damaged)
     }

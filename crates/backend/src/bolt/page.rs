@@ -180,6 +180,19 @@ impl<'a> Page<'a> {
     }
 }
 
+/// Touches where the keys of a leaf end and begin, if there are no more than `max`. For the cache alone: what is wrong with
+/// the page is left to who reads it, and there is little here, so that many misses are under way at a time.
+pub(crate) fn touch_keys(leaf: &[u8], max: usize) -> u8 {
+    let count = u16_at(leaf, 10).map_or(0, usize::from);
+    let elements = leaf.chunks_exact(ELEMENT).enumerate().skip(HEADER / ELEMENT);
+    elements.take(if count <= max { count } else { 0 }).fold(0, |sum, (nth, element)| {
+        let number = |at| u32_at(element, at).map_or(0, |number| number as usize);
+        let begin = (nth * ELEMENT).wrapping_add(number(4));
+        let touch = |at: usize| leaf.get(at).map_or(0, |byte| *byte);
+        sum ^ touch(begin) ^ touch(begin.wrapping_add(number(8)))
+    })
+}
+
 /// A bucket header as stored in a leaf value: root page (0: the rest of the value is the bucket) and sequence.
 pub(crate) fn bucket_header(container: PageId, value: &[u8]) -> Result<(PageId, u64), Error> {
     match (u64_at(value, 0), u64_at(value, 8)) {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::check;
 use super::cursor::Range;
 use super::meta::{Meta, NO_FREELIST};
-use super::page::{BUCKET, BUCKET_HEADER, DEPTH_MAX, Header, Page, PageId, bucket_header};
+use super::page::{self, BUCKET, BUCKET_HEADER, DEPTH_MAX, Header, Page, PageId, bucket_header};
 use crate::error::Error;
 use crate::schema::Bucket;
 
@@ -113,6 +113,27 @@ impl Pages {
         if slice.is_empty() { Bytes::new() } else { self.whole.slice_ref(slice) }
     }
 
+    /// Where a value that came from here stands in the file.
+    pub(crate) fn place_of(&self, value: &[u8]) -> Place {
+        let offset = (value.as_ptr() as usize).wrapping_sub(self.whole.as_ptr() as usize);
+        Place { offset: offset as u64, len: value.len() }
+    }
+
+    /// What stands there.
+    pub(crate) fn at(&self, place: Place) -> Option<&[u8]> {
+        self.map.get(place.offset, place.len)
+    }
+
+    /// Touches leaves of which so many elements are wanted, without waiting for any: first their headers, then the keys
+    /// of those that are wanted for the most part.
+    pub(crate) fn fetch(&self, leaves: impl Iterator<Item = (PageId, usize)> + Clone) {
+        let page = |id: PageId| self.map.get(id.checked_mul(self.page_size)?, self.page_size());
+        let leaves = leaves.filter_map(|(id, wanted)| Some((page(id)?, wanted)));
+        let headers = leaves.clone().fold(0, |sum, (leaf, _)| sum ^ leaf[0]);
+        let keys = leaves.fold(0, |sum, (leaf, wanted)| sum ^ page::touch_keys(leaf, 2 * wanted));
+        std::hint::black_box(headers ^ keys);
+    }
+
     /// Where the bucket starts whose header is `value`, found in page `container`.
     pub(crate) fn root_of(&self, container: PageId, value: &[u8]) -> Result<Root, Error> {
         match bucket_header(container, value)? {
@@ -150,6 +171,15 @@ impl Pages {
             Root::Inline { container, image } => Page::inline(*container, image),
         }
     }
+}
+
+/// Where a committed value stands in the file, for who reads it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From the beginning of the file.
+    pub offset: u64,
+    /// In bytes.
+    pub len: usize,
 }
 
 /// An entry of a leaf.

@@ -125,7 +125,7 @@ pub fn event(times: u64) -> Result<()> {
         for stream in hub.take_ready() {
             for output in hub.poll(stream, PARCEL_BYTES) {
                 if let Kind::Events { events, .. } = &output.kind {
-                    sent += 1;
+                    sent += output.responses() as u64;
                     black_box(events.encoded());
                 }
             }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Connection, OUTPUT_MAX, TableSize};
+use super::{Connection, TableSize};
 use crate::frame::{self, PAYLOAD_MAX, Reason};
 use crate::hpack;
 use crate::output::Output;
@@ -28,7 +28,7 @@ impl Connection {
         if stream.waiting.is_empty()
             && (1..=PAYLOAD_MAX).contains(&len)
             && len as i64 <= window
-            && self.output.len() < OUTPUT_MAX
+            && self.output.len() < self.output_max
         {
             stream.send_window -= len as i64;
             self.send_window -= len as i64;
@@ -83,7 +83,7 @@ impl Connection {
                         stream.waiting.pop_front();
                         continue;
                     }
-                    if window <= 0 || self.output.len() >= OUTPUT_MAX {
+                    if window <= 0 || self.output.len() >= self.output_max {
                         // Who waits for its own window is woken by that.
                         if stream.send_window > 0 && !stream.in_line {
                             stream.in_line = true;
@@ -136,7 +136,7 @@ impl Connection {
     /// Lets those who wait in line go on.
     pub(super) fn go_on(&mut self) {
         for _ in 0..self.line.len() {
-            if self.send_window <= 0 || self.output.len() >= OUTPUT_MAX {
+            if self.send_window <= 0 || self.is_output_full() {
                 return;
             }
             let Some(id) = self.line.pop_front() else { return };

@@ -142,6 +142,24 @@ fn what_waits_for_the_socket_is_bounded_and_every_stream_goes_on_when_it_is_read
 }
 
 #[test]
+fn how_much_may_wait_for_the_socket_can_be_said_anew_at_any_time() {
+    let mut client = Client::new(LIMITS);
+    client.says(&[settings(&[(INITIAL_WINDOW_SIZE, 10 << 20)]), window_update(0, 100 << 20)].concat());
+    client.server.set_output_max(1 << 20);
+    client.says(&asks(1));
+    client.answer(1, vec![0; 5 << 20]);
+    let near = |len: usize, max: usize| (max..max + 20_000).contains(&len);
+    assert!(near(client.server.output_len(), 1 << 20) && client.server.is_output_full());
+    client.server.set_output_max(1 << 17);
+    let mut left = 5 << 20;
+    while client.server.output_len() > 0 {
+        left -= client.read(1 << 20).len().min(left);
+        assert!(left < 1 << 18 || near(client.server.output_len(), 1 << 17), "{left}");
+    }
+    assert_eq!((left, client.server.streams()), (0, 0));
+}
+
+#[test]
 fn streams_given_up_while_they_wait_in_line_do_not_pile_up() {
     let mut client = Client::new(LIMITS);
     client.says(&asks(1));

@@ -159,8 +159,8 @@ impl WatchHub {
             }
             let Some(watcher) = self.watchers.get_mut(&serial) else { return Ok(()) };
             watcher.quiet = false;
-            let (id, stream, fragment) = (watcher.id, watcher.stream, watcher.spec.fragment);
-            if watcher.spec.prev_kv {
+            let (id, stream, fragment) = (watcher.id, watcher.stream, watcher.wish.fragment);
+            if watcher.wish.prev_kv {
                 for event in &mut events {
                     view.fill_prev(event)?;
                 }

@@ -19,6 +19,9 @@ use super::watcher::{Serial, State, Watcher};
 use super::{Changes, Kind, Refusal, StreamId, WatchId, WatchOutput, WatchSpec};
 use crate::{Error, EventBatch, KvReader};
 
+/// Room for more hits than these is not kept.
+const HITS_KEPT_MAX: usize = 64 * 1024;
+
 /// All watchers of a member.
 #[derive(Debug)]
 pub struct WatchHub {
@@ -34,6 +37,8 @@ pub struct WatchHub {
     /// Streams with an open progress request.
     asking: BTreeSet<StreamId>,
     pub(super) outbox_max: OutboxMax,
+    /// Room to work in: watchers that an event concerns, and which event.
+    hits: Vec<(Serial, usize)>,
     #[cfg(feature = "sabotage")]
     pub(super) skips_at_catch_up: bool,
 }
@@ -69,6 +74,7 @@ impl WatchHub {
             ready: Vec::new(),
             asking: BTreeSet::new(),
             outbox_max,
+            hits: Vec::new(),
             #[cfg(feature = "sabotage")]
             skips_at_catch_up: false,
         }
@@ -136,7 +142,9 @@ impl WatchHub {
             State::Lagging { next: from, blocked: false }
         };
         self.ranges.insert(&range, serial);
-        self.watchers.insert(serial, Watcher { stream, id, spec, range, state, quiet: true });
+        let (wish, start_revision, range) = (spec.wish(), spec.start_revision, Box::new(range));
+        let watcher = Watcher { stream, id, state, quiet: true, wish, start_revision, range };
+        self.watchers.insert(serial, watcher);
         Ok(id)
     }
 
@@ -186,34 +194,40 @@ impl WatchHub {
             return Ok(());
         }
         self.revision = batch.revision;
-        let mut hits = Vec::new();
+        let mut hits = std::mem::take(&mut self.hits);
         for (place, event) in batch.events.iter().enumerate() {
             self.ranges.visit(&event.key, |serial| hits.push((serial, place)));
         }
         hits.sort_unstable();
         let mut copies = Copies::new(batch, reader);
+        let mut wanted = Vec::new();
         for hits in hits.chunk_by(|a, b| a.0 == b.0) {
-            self.deliver(hits[0].0, hits, &mut copies)?;
+            self.deliver(hits, &mut wanted, &mut copies)?;
+        }
+        if hits.len() <= HITS_KEPT_MAX {
+            hits.clear();
+            self.hits = hits;
         }
         self.settle_progress();
         Ok(())
     }
 
-    /// Gives one synced watcher what it wants of a batch; `hits` are the places of events in its range.
+    /// Gives one synced watcher what it wants of a batch; `hits` are the places of events in its range. `wanted` is
+    /// room to work in.
     fn deliver(
         &mut self,
-        serial: Serial,
         hits: &[(Serial, usize)],
+        wanted: &mut Vec<usize>,
         copies: &mut Copies<'_>,
     ) -> Result<(), Error> {
-        let revision = self.revision;
+        let (revision, serial) = (self.revision, hits[0].0);
         let Some(watcher) = self.watchers.get_mut(&serial) else { return Ok(()) };
         if !matches!(watcher.state, State::Synced { from } if from <= revision) {
             return Ok(());
         }
         let batch = copies.batch;
-        let wanted: Vec<usize> =
-            hits.iter().map(|hit| hit.1).filter(|place| watcher.wants(&batch.events[*place])).collect();
+        wanted.clear();
+        wanted.extend(hits.iter().map(|hit| hit.1).filter(|place| watcher.wants(&batch.events[*place])));
         let Some(stream) = self.streams.get_mut(&watcher.stream).filter(|_| !wanted.is_empty()) else {
             return Ok(());
         };
@@ -223,9 +237,11 @@ impl WatchHub {
             stream.blocked.push(serial);
             return Ok(());
         }
-        let events = copies.events(&wanted, watcher.spec.prev_kv)?;
+        let all = copies.all(watcher.wish.prev_kv)?;
+        let some = || Arc::new(Changes::new(wanted.iter().map(|place| all[*place].clone()).collect()));
+        let events = if wanted.len() == all.len() { all } else { &some() };
         watcher.quiet = false;
-        if stream.push(watcher.id, revision, Kind::Events { events, fragment: watcher.spec.fragment }) {
+        if stream.push_events(watcher.id, revision, events, watcher.wish.fragment) {
             self.ready.push(watcher.stream);
         }
         Ok(())
@@ -258,7 +274,7 @@ impl WatchHub {
         let watchers = &self.watchers;
         let Some(slot) = self.streams.get_mut(&stream) else { return };
         let future = |serial: &Serial| {
-            watchers.get(serial).is_some_and(|watcher| watcher.spec.start_revision > current_revision)
+            watchers.get(serial).is_some_and(|watcher| watcher.start_revision > current_revision)
         };
         if slot.watchers.is_empty() || slot.lagging > 0 || slot.watchers.values().any(future) {
             return;
@@ -299,9 +315,8 @@ impl WatchHub {
         let Some(slot) = self.streams.get_mut(&stream) else { return };
         for (id, serial) in slot.watchers.clone() {
             let Some(watcher) = self.watchers.get_mut(&serial) else { continue };
-            let synced =
-                matches!(watcher.state, State::Synced { .. }) && watcher.spec.start_revision <= revision;
-            if watcher.spec.progress_notify
+            let synced = matches!(watcher.state, State::Synced { .. }) && watcher.start_revision <= revision;
+            if watcher.wish.progress_notify
                 && watcher.quiet
                 && synced
                 && slot.newest_header <= revision
@@ -391,27 +406,20 @@ impl<'a> Copies<'a> {
         Copies { batch, reader, plain: None, with_prev: None }
     }
 
-    fn events(&mut self, wanted: &[usize], prev_kv: bool) -> Result<Arc<Changes>, Error> {
-        let all = if prev_kv { self.all_with_prev()? } else { self.all() };
-        if wanted.len() == all.len() {
-            return Ok(all);
-        }
-        Ok(Arc::new(Changes::new(wanted.iter().map(|place| all[*place].clone()).collect())))
-    }
-
-    fn all(&mut self) -> Arc<Changes> {
-        self.plain.get_or_insert_with(|| Arc::new(Changes::new(self.batch.events.clone()))).clone()
-    }
-
-    fn all_with_prev(&mut self) -> Result<Arc<Changes>, Error> {
-        if let Some(all) = &self.with_prev {
-            return Ok(all.clone());
-        }
-        let view = self.reader.view(0)?;
-        let mut events = self.batch.events.clone();
-        for event in &mut events {
-            view.fill_prev(event)?;
-        }
-        Ok(self.with_prev.insert(Arc::new(Changes::new(events))).clone())
+    /// All of them.
+    fn all(&mut self, prev_kv: bool) -> Result<&Arc<Changes>, Error> {
+        let copy = if prev_kv { &mut self.with_prev } else { &mut self.plain };
+        let all = match copy.take() {
+            Some(all) => all,
+            None => {
+                let mut events = self.batch.events.clone();
+                if prev_kv {
+                    let view = self.reader.view(0)?;
+                    events.iter_mut().try_for_each(|event| view.fill_prev(event))?;
+                }
+                Arc::new(Changes::new(events))
+            }
+        };
+        Ok(copy.insert(all))
     }
 }

@@ -14,11 +14,16 @@ const EVENTS_TAG: u8 = 0x5a;
 /// A record at least this long is passed on as it is; a shorter one is cheaper to copy.
 const SPLICE_BYTES: usize = 8 * 1024;
 
-/// One response of a watch stream.
+/// Watchers share an output until its responses cost so much together: what is taken of an outbox is bounded.
+const SHARED_BYTES_MAX: usize = 16 * 1024;
+
+/// A response of a watch stream, or several that differ only in the watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchOutput {
     /// The watcher concerned; -1 when it was refused and in the answer to a stream's progress request.
     pub watch_id: WatchId,
+    /// More watchers that get the same events: a response each, behind that of the first.
+    pub others: Vec<WatchId>,
     /// The header's revision.
     pub revision: i64,
     /// What it says.
@@ -124,9 +129,39 @@ fn field_len(event: &Event) -> usize {
 }
 
 impl WatchOutput {
-    /// About how many bytes it keeps while it waits: what it encodes to, its events, and itself.
+    /// How many responses it is.
+    pub fn responses(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// About how many bytes it keeps while it waits, counted as if no watcher shared with another: what each response
+    /// encodes to, its events, and itself.
     pub(super) fn cost_bytes(&self) -> usize {
-        let events = match &self.kind {
+        self.responses() * self.kind.cost_bytes()
+    }
+
+    /// Adds a watcher that gets these very events, too, if it can share.
+    pub(super) fn share(&mut self, watch_id: WatchId, theirs: &Arc<Changes>, as_theirs: bool) -> bool {
+        let same = match &self.kind {
+            Kind::Events { events, fragment } => Arc::ptr_eq(events, theirs) && *fragment == as_theirs,
+            _ => false,
+        };
+        let shares = same && self.cost_bytes() < SHARED_BYTES_MAX;
+        if shares {
+            if self.others.is_empty() {
+                // Where two share there are more.
+                self.others.reserve(15);
+            }
+            self.others.push(watch_id);
+        }
+        shares
+    }
+}
+
+impl Kind {
+    /// What a response of this kind costs.
+    pub(super) fn cost_bytes(&self) -> usize {
+        let events = match self {
             Kind::Events { events, .. } => events.encoded_len() + events.len() * size_of::<Event>(),
             _ => 0,
         };

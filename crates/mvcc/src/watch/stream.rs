@@ -1,9 +1,10 @@
 //! One watch stream: its watchers by id and the responses it has not sent yet.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::watcher::Serial;
-use super::{Kind, WatchId, WatchOutput};
+use super::{Changes, Kind, WatchId, WatchOutput};
 
 /// What a stream may have waiting before its watchers begin to lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) struct Stream {
     pub watchers: BTreeMap<WatchId, Serial>,
     next_id: WatchId,
     outbox: VecDeque<WatchOutput>,
+    /// Responses in it, and what they cost.
+    responses: usize,
     outbox_bytes: usize,
     /// The stream is on the hub's list of those that got something to send.
     listed: bool,
@@ -52,20 +55,38 @@ impl Stream {
     }
 
     pub fn is_full(&self, max: OutboxMax) -> bool {
-        self.outbox.len() >= max.responses || self.outbox_bytes >= max.bytes
+        self.responses >= max.responses || self.outbox_bytes >= max.bytes
     }
 
     pub fn waiting(&self) -> usize {
-        self.outbox.len()
+        self.responses
     }
 
     /// Adds a response; true when the stream is to be put on the hub's list.
     pub fn push(&mut self, watch_id: WatchId, revision: i64, kind: Kind) -> bool {
         self.newest_header = self.newest_header.max(revision);
-        let output = WatchOutput { watch_id, revision, kind };
-        self.outbox_bytes += output.cost_bytes();
-        self.outbox.push_back(output);
+        self.responses += 1;
+        self.outbox_bytes += kind.cost_bytes();
+        self.outbox.push_back(WatchOutput { watch_id, others: Vec::new(), revision, kind });
         !std::mem::replace(&mut self.listed, true)
+    }
+
+    /// The same for events of one revision; watchers that are added one after the other may share an output.
+    pub fn push_events(
+        &mut self,
+        watch_id: WatchId,
+        revision: i64,
+        events: &Arc<Changes>,
+        fragment: bool,
+    ) -> bool {
+        if let Some(last) = self.outbox.back_mut()
+            && last.share(watch_id, events, fragment)
+        {
+            self.responses += 1;
+            self.outbox_bytes += last.kind.cost_bytes();
+            return !std::mem::replace(&mut self.listed, true);
+        }
+        self.push(watch_id, revision, Kind::Events { events: events.clone(), fragment })
     }
 
     /// The hub's list is being taken; false if the stream was not on it.
@@ -81,6 +102,7 @@ impl Stream {
             && let Some(output) = self.outbox.pop_front()
         {
             taken_bytes += output.cost_bytes();
+            self.responses -= output.responses();
             taken.push(output);
         }
         self.outbox_bytes -= taken_bytes;

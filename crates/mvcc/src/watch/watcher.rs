@@ -36,6 +36,11 @@ pub struct WatchSpec {
 }
 
 impl WatchSpec {
+    pub(super) fn wish(&self) -> Wish {
+        let WatchSpec { no_put, no_delete, prev_kv, fragment, progress_notify, .. } = *self;
+        Wish { no_put, no_delete, prev_kv, fragment, progress_notify }
+    }
+
     /// The watched keys; none if there can be none.
     pub(super) fn range(&self) -> Option<KeyRange> {
         let key = if self.key.is_empty() { Bytes::from_static(&[0]) } else { self.key.clone() };
@@ -50,15 +55,27 @@ impl WatchSpec {
 /// A watcher's number within the hub.
 pub(super) type Serial = u64;
 
+/// Small: an event may be for all watchers there are, and each of them is looked at.
 #[derive(Debug)]
 pub(super) struct Watcher {
     pub stream: StreamId,
     pub id: WatchId,
-    pub spec: WatchSpec,
-    pub range: KeyRange,
     pub state: State,
     /// No event was sent since the last periodic progress notice.
     pub quiet: bool,
+    pub wish: Wish,
+    pub start_revision: i64,
+    pub range: Box<KeyRange>,
+}
+
+/// What a client wants of the events in the range; as in [`WatchSpec`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub no_put: bool,
+    pub no_delete: bool,
+    pub prev_kv: bool,
+    pub fragment: bool,
+    pub progress_notify: bool,
 }
 
 /// How far a watcher is.
@@ -82,8 +99,8 @@ impl Watcher {
     /// Whether the filters let `event` through.
     pub fn wants(&self, event: &Event) -> bool {
         match event.kind {
-            EventKind::Put => !self.spec.no_put,
-            EventKind::Delete => !self.spec.no_delete,
+            EventKind::Put => !self.wish.no_put,
+            EventKind::Delete => !self.wish.no_delete,
         }
     }
 }

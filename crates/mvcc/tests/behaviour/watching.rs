@@ -50,13 +50,19 @@ impl Watched {
     }
 
     fn poll(&mut self) -> Vec<WatchOutput> {
-        self.hub.poll(S, usize::MAX)
+        self.hub.poll(S, usize::MAX).into_iter().flat_map(apart).collect()
     }
 
     /// What waits, in short: "id@header:what".
     fn sent(&mut self) -> Vec<String> {
         self.poll().iter().map(brief).collect()
     }
+}
+
+/// An output for each watcher.
+fn apart(output: WatchOutput) -> impl Iterator<Item = WatchOutput> {
+    let ids = std::iter::once(output.watch_id).chain(output.others);
+    ids.map(move |watch_id| WatchOutput { watch_id, others: Vec::new(), kind: output.kind.clone(), ..output })
 }
 
 fn all() -> WatchSpec {
@@ -266,6 +272,45 @@ fn revisions(output: &WatchOutput) -> Vec<i64> {
         Kind::Events { events, .. } => events.iter().map(|event| event.mod_revision).collect(),
         _ => Vec::new(),
     }
+}
+
+#[test]
+fn watchers_of_a_stream_share_an_output_only_while_all_but_the_watcher_is_the_same() {
+    let mut w = Watched::new();
+    let with_prev = || WatchSpec { prev_kv: true, ..all() };
+    let split = || WatchSpec { fragment: true, ..all() };
+    let no_put = || WatchSpec { no_put: true, ..all() };
+    for spec in [all(), all(), with_prev(), all(), split(), split(), no_put(), split()] {
+        w.add(spec).unwrap();
+    }
+    w.poll();
+    w.put("a", "1");
+    w.put("a", "2");
+    assert_eq!(w.hub.waiting(S), 14, "responses, not outputs");
+    let outputs = w.hub.poll(S, usize::MAX);
+    assert_eq!(w.hub.waiting(S), 0);
+    let who: Vec<Vec<i64>> =
+        outputs.iter().map(|output| [&[output.watch_id], &output.others[..]].concat()).collect();
+    let of_a_put: [&[i64]; 4] = [&[0, 1], &[2], &[3], &[4, 5, 7]];
+    assert_eq!(who, [of_a_put, of_a_put].concat());
+    let second: Vec<String> = outputs.into_iter().flat_map(apart).skip(7).map(|o| brief(&o)).collect();
+    let prev = |id| if id == 2 { "<1" } else { "" };
+    assert_eq!(second, [0, 1, 2, 3, 4, 5, 7].map(|id| format!("{id}@3:+a3{}", prev(id))));
+}
+
+#[test]
+fn what_is_taken_of_an_outbox_is_bounded_however_many_watchers_share() {
+    let mut w = Watched::new();
+    for _ in 0..100 {
+        w.add(all()).unwrap();
+    }
+    w.poll();
+    w.put("a", &"x".repeat(1000));
+    let takes = std::iter::from_fn(|| Some(w.hub.poll(S, 1)).filter(|taken| !taken.is_empty()));
+    let takes: Vec<usize> =
+        takes.map(|taken| taken.iter().map(WatchOutput::responses).sum::<usize>()).collect();
+    assert_eq!(takes.iter().sum::<usize>(), 100);
+    assert!(takes.len() > 5 && takes.iter().all(|taken| *taken < 20), "{takes:?}");
 }
 
 #[test]
@@ -525,7 +570,7 @@ impl Follower {
 type Followers = BTreeMap<(StreamId, i64), Follower>;
 
 fn receive(w: &mut Watched, stream: StreamId, max: usize, followers: &mut Followers, model: &Model) {
-    for output in w.hub.poll(stream, max) {
+    for output in w.hub.poll(stream, max).into_iter().flat_map(apart) {
         if output.watch_id == -1 && output.kind == Kind::Progress {
             let of_stream =
                 followers.iter().filter(|((of, _), follower)| *of == stream && follower.header > 0);

@@ -33,6 +33,11 @@ pub fn working<T>(streams: usize, work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// Connections of this thread's loop.
+pub fn connections() -> usize {
+    CONNECTIONS.get()
+}
+
 /// Nobody else is to be served here.
 pub fn is_alone() -> bool {
     ALONE.get()

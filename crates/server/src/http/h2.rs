@@ -36,7 +36,11 @@ const HEADER_LIST_BYTES: usize = 16 << 20;
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Pieces in one write.
-const SLICES: usize = 32;
+const SLICES: usize = 64;
+/// What may wait for the socket of one connection, if that is not more than its share of what may wait for the sockets of
+/// all connections of a loop. Few long writes wake a client less often than many short ones, which costs both a lot.
+const BURST_BYTES: usize = 1 << 20;
+const BURSTS_BYTES: usize = 8 << 20;
 
 type Frame = http_body::Frame<Bytes>;
 
@@ -114,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     /// Reads once and acts on it; false when there is nothing to read now.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
         // A client that leaves its answers lying is not asked for more.
-        if self.connection.output_len() >= OUTPUT_MAX || self.connection.is_over() {
+        if self.connection.is_output_full() || self.connection.is_over() {
             return Ok(false);
         }
         self.input.reserve(READ_BYTES);
@@ -323,6 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        self.connection.set_output_max(burst_bytes(alone::connections()));
         if !self.input.is_empty() {
             self.take_input();
         }
@@ -332,21 +337,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         loop {
             let mut goes_on = std::mem::take(&mut came) || self.read(cx)?;
             goes_on |= self.work(cx);
-            let was_full = self.connection.output_len() >= OUTPUT_MAX;
+            let was_full = self.connection.is_output_full();
             if goes_on && !was_full {
                 continue;
             }
             self.write(cx)?;
-            let len = self.connection.output_len();
-            if len == 0 && self.connection.is_over() {
+            if self.connection.output_len() == 0 && self.connection.is_over() {
                 return Err(Ended);
             }
-            let can_read_again = was_full && len < OUTPUT_MAX;
+            let can_read_again = was_full && !self.connection.is_output_full();
             if !can_read_again && !self.connection.has_cleared() {
+                return Ok(());
+            }
+            if was_full {
+                // There is more, but others have had to wait for this.
+                cx.waker().wake_by_ref();
                 return Ok(());
             }
         }
     }
+}
+
+/// What may wait for the socket of one of so many connections.
+fn burst_bytes(connections: usize) -> usize {
+    (BURSTS_BYTES / connections.max(1)).clamp(OUTPUT_MAX, BURST_BYTES)
 }
 
 /// The connection is closed, or is to be.

@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
-use mvcc::Listing;
+use mvcc::{Listing, Stored};
 use tokio::sync::mpsc;
 
 use super::error::Status;
 use crate::stats::Started;
 
-/// Chunks handed to the transport are about this long: two HTTP/2 frames of the usual size.
+/// Chunks handed to the transport are this long, long records aside: two HTTP/2 frames of the usual size.
 const CHUNK_BYTES: usize = 32 * 1024;
 /// A record at least this long is passed on as it is; a shorter one is cheaper to copy into a chunk.
 pub const SPLICE_BYTES: usize = 8 * 1024;
@@ -54,10 +54,10 @@ impl Records {
         }
     }
 
-    fn next(&mut self) -> Option<Result<Bytes, mvcc::Error>> {
+    fn next(&mut self) -> Option<Result<Stored<'_>, mvcc::Error>> {
         match self {
-            Records::Held(records) => records.next().map(Ok),
-            Records::Listing(listing) => listing.next(),
+            Records::Held(records) => records.next().map(|record| Ok(Stored::Pending(record))),
+            Records::Listing(listing) => listing.next_stored(),
         }
     }
 
@@ -195,6 +195,8 @@ pub struct Unary {
     /// Goes first, if it is not empty.
     first: Bytes,
     ready: VecDeque<Bytes>,
+    /// Begins the next chunk.
+    begun: Vec<u8>,
     records: Records,
     tail: Bytes,
     trailers: bool,
@@ -280,6 +282,9 @@ impl Unary {
                 let rest = if is_short { VecDeque::new() } else { [bytes].into() };
                 Unary { first: out.freeze(), ..Unary::of_pieces(rest, trailers) }
             }
+            Message::Batch(batch) if batch.pieces.is_empty() => {
+                Unary { first: batch.open.freeze(), ..Unary::of_pieces(VecDeque::new(), trailers) }
+            }
             Message::Batch(batch) => Unary::of_pieces(batch.into_pieces(), trailers),
             Message::List { head, records, tail } => {
                 let mut out = BytesMut::with_capacity((5 + len).min(CHUNK_BYTES + SPLICE_BYTES));
@@ -297,6 +302,7 @@ impl Unary {
         Unary {
             first: Bytes::new(),
             ready,
+            begun: Vec::new(),
             records: Vec::new().into(),
             tail: Bytes::new(),
             trailers,
@@ -323,11 +329,14 @@ impl Unary {
             put_record_header(&mut out, record.len());
             if record.len() >= SPLICE_BYTES {
                 self.ready.push_back(out.freeze());
-                self.ready.push_back(record);
+                self.ready.push_back(record.into());
                 return;
             }
             out.put_slice(&record);
             if out.len() >= CHUNK_BYTES {
+                // A few bytes more would take a frame of their own.
+                self.begun.extend_from_slice(&out[CHUNK_BYTES..]);
+                out.truncate(CHUNK_BYTES);
                 self.ready.push_back(out.freeze());
                 return;
             }
@@ -342,8 +351,12 @@ impl Unary {
         if !self.first.is_empty() {
             return Some(std::mem::take(&mut self.first));
         }
-        if self.ready.is_empty() && (!self.records.is_empty() || !self.tail.is_empty()) {
-            self.fill(BytesMut::with_capacity(CHUNK_BYTES + SPLICE_BYTES));
+        let is_all = self.begun.is_empty() && self.records.is_empty() && self.tail.is_empty();
+        if self.ready.is_empty() && !is_all {
+            let mut out = BytesMut::with_capacity(CHUNK_BYTES + SPLICE_BYTES);
+            out.put_slice(&self.begun);
+            self.begun.clear();
+            self.fill(out);
         }
         self.ready.pop_front()
     }

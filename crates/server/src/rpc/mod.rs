@@ -42,8 +42,6 @@ pub use maintenance::quota;
 
 /// Responses a handler may be ahead of the transport within one stream.
 pub const STREAM_AHEAD_MAX: usize = 16;
-/// The same for a watch, whose responses come in batches.
-pub const WATCH_AHEAD_MAX: usize = 1;
 /// gRPC's own allowance above `--max-request-bytes`.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
@@ -253,18 +251,6 @@ where
     Answered::Body(Body::stream(source, counted))
 }
 
-/// Messages both ways; the handler may be `ahead` responses ahead of the transport.
-async fn bidi<F, W>(call: Call, messages: Messages, ahead: usize, handler: F) -> Answered
-where
-    F: FnOnce(Call, Messages, Sink) -> W,
-    W: Future<Output = Result<(), Status>> + Send + 'static,
-{
-    let (sink, source) = mpsc::channel(ahead);
-    let counted = call.counted;
-    spawn_stream(sink.clone(), call.clone(), handler(call, messages, sink));
-    Answered::Body(Body::stream(source, counted))
-}
-
 /// Messages both ways, without a task between: the handler answers when the transport asks for more.
 fn exchange<H>(call: Call, messages: Messages, begin: impl FnOnce(Call, Messages) -> H) -> Answer
 where
@@ -447,7 +433,7 @@ fn route(path: &str) -> Option<Handler> {
         "/etcdserverpb.KV/DeleteRange" => |c, m| unary_raw(c, m, kv::delete_range),
         "/etcdserverpb.KV/Txn" => |c, m| unary_bytes(c, m, kv::txn),
         "/etcdserverpb.KV/Compact" => |c, m| unary(c, m, kv::compact),
-        "/etcdserverpb.Watch/Watch" => |c, m| Box::pin(bidi(c, m, WATCH_AHEAD_MAX, watch::watch)),
+        "/etcdserverpb.Watch/Watch" => |c, m| exchange(c, m, watch::watch),
         "/etcdserverpb.Lease/LeaseGrant" => |c, m| unary(c, m, lease::grant),
         "/etcdserverpb.Lease/LeaseRevoke" => |c, m| unary(c, m, lease::revoke),
         "/etcdserverpb.Lease/LeaseKeepAlive" => |c, m| exchange(c, m, lease::keep_alive),

@@ -1,11 +1,12 @@
 //! The watch thread: owns the [`WatchHub`]. Takes event batches from apply, reads history for lagging watchers between
 //! them, and hands each stream what it may send.
 //!
-//! Bounds: a stream's outbox is the hub's (1 MiB); what is on the way to the stream's task is [`AHEAD_MAX`]
+//! Bounds: a stream's outbox is the hub's (1 MiB); what is on the way to the stream's connection is [`AHEAD_MAX`]
 //! parcels. A full batch queue drops batches: the watchers concerned read them back from the store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use mvcc::watch::{Refusal, StreamId, WatchHub, WatchId, WatchOutput, WatchSpec};
@@ -18,9 +19,9 @@ use crate::waiters;
 
 /// Event batches that may wait for the hub.
 const BATCHES_MAX: usize = 8192;
-/// What the responses of one parcel to a stream's task cost together; a single one may be longer.
+/// What the responses of one parcel to a stream cost together; a single one may be longer.
 const PARCEL_BYTES: usize = 64 << 10;
-/// Parcels on the way to a stream's task.
+/// Parcels on the way to a stream.
 const AHEAD_MAX: usize = 2;
 /// Requests of a stream on the way to the hub.
 const ASKED_MAX: usize = 256;
@@ -151,10 +152,11 @@ impl Hub {
     /// Hands parcels to the streams of front loop `at`; never returns.
     pub async fn deliver(self, at: usize) {
         let Some(mail) = self.shared.mail.get(at) else { return };
+        let mut parcels = Vec::new();
         loop {
             mail.arrived.notified().await;
-            let parcels = std::mem::take(&mut *mail.parcels.lock());
-            for (permit, outputs) in parcels {
+            std::mem::swap(&mut *mail.parcels.lock(), &mut parcels);
+            for (permit, outputs) in parcels.drain(..) {
                 permit.send(outputs);
             }
         }
@@ -179,13 +181,18 @@ impl WatchStream {
 
     /// The next responses, in order; `None` when the member goes down.
     pub async fn next(&mut self) -> Option<Vec<WatchOutput>> {
-        let outputs = self.outputs.recv().await;
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same for who polls.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<WatchOutput>>> {
+        let outputs = ready!(self.outputs.poll_recv(cx));
         // Room was made before the mark is looked at, as the hub looks for room after it has set the mark.
         fence(Ordering::SeqCst);
-        if self.stuck.swap(false, Ordering::SeqCst) {
+        if self.stuck.load(Ordering::SeqCst) && self.stuck.swap(false, Ordering::SeqCst) {
             self.hub.tell(Job::Room(self.id));
         }
-        outputs
+        Poll::Ready(outputs)
     }
 }
 
@@ -339,7 +346,7 @@ impl Owner {
         }
     }
 
-    /// Hands over what the stream's task has room for; the rest stays in the outbox until the task says so.
+    /// Hands over what the stream has room for; the rest stays in the outbox until the stream says so.
     fn deliver(&mut self, stream: StreamId) {
         let Some(outlet) = self.streams.get(&stream) else { return };
         while self.hub.waiting(stream) > 0 {
@@ -348,7 +355,7 @@ impl Owner {
                 Err(mpsc::error::TrySendError::Full(_)) => {
                     outlet.stuck.store(true, Ordering::SeqCst);
                     fence(Ordering::SeqCst);
-                    // The task may have made room before it could see the mark.
+                    // The stream may have made room before it could see the mark.
                     match outlet.to.clone().try_reserve_owned() {
                         Ok(permit) => permit,
                         Err(_) => return,

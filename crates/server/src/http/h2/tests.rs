@@ -1,10 +1,13 @@
 //! One connection with handlers made for the test, and the `h2` crate as its client.
 
 use std::future::pending;
+use std::io::Cursor;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use http::Request;
-use tokio::io::DuplexStream;
+use tokio::io::{DuplexStream, ReadBuf};
 use tokio::sync::{Notify, mpsc};
 
 use super::*;
@@ -105,4 +108,93 @@ async fn a_handler_with_a_task_of_its_own_gets_a_body_of_any_length() {
         all
     };
     assert_eq!(soon(all).await, LEN);
+}
+
+/// A socket whose client has said all it will, and takes everything at once.
+struct Greedy {
+    said: Cursor<Vec<u8>>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Greedy {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let rest = self.said.get_ref().len() - self.said.position() as usize;
+        if rest == 0 {
+            return Poll::Pending;
+        }
+        let mut bytes = vec![0; rest.min(buf.remaining())];
+        std::io::Read::read_exact(&mut self.said, &mut bytes)?;
+        buf.put_slice(&bytes);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Greedy {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.taken.fetch_add(bytes.len(), Ordering::Relaxed);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_that_is_taken_at_once_lets_others_go_between_its_bursts() {
+    const LEN: usize = 10 << 20;
+    let calls: Calls = Arc::new(|_, _, _| {
+        let (head, tail) = (Bytes::new(), Bytes::new());
+        let records = vec![Bytes::from_static(&[7; 1024]); LEN / 1024].into();
+        let list = Message::List { head, records, tail };
+        Box::pin(async { Answered::Body(Body::unary(list)) })
+    });
+    let mut said = http2::PREFACE.to_vec();
+    // The stream's window, the connection's, and a request for "/a".
+    said.extend(b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff");
+    said.extend(b"\0\0\x04\x08\0\0\0\0\0\x7f\0\0\0");
+    said.extend(b"\0\0\x06\x01\x05\0\0\0\x01\x83\x86\x04\x02/a");
+    let taken = Arc::default();
+    let socket = Greedy { said: Cursor::new(said), taken: Arc::clone(&taken) };
+    let limits = Limits {
+        streams_max: None,
+        keepalive_interval: Duration::ZERO,
+        keepalive_timeout: Duration::ZERO,
+        ping_interval_min: Duration::from_secs(1),
+    };
+    let mut serving = Serving::new(socket, BytesMut::new(), None, calls, limits, pending());
+    let (woken, mut bursts, mut before) = (Arc::new(Woken::default()), Vec::new(), 0);
+    let waker = Waker::from(woken.clone());
+    while woken.0.swap(false, Ordering::Relaxed) || bursts.is_empty() {
+        assert!(Pin::new(&mut serving).poll(&mut Context::from_waker(&waker)).is_pending());
+        let all = taken.load(Ordering::Relaxed);
+        bursts.push(all - before);
+        before = all;
+    }
+    assert!(before > LEN, "{bursts:?}");
+    assert!(bursts.iter().all(|burst| *burst < BURST_BYTES + 100_000), "{bursts:?}");
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn connections_share_what_may_wait_for_their_sockets_but_each_has_its_least() {
+    assert_eq!([0, 1, 8].map(burst_bytes), [BURST_BYTES; 3]);
+    assert_eq!([16, 31].map(burst_bytes), [512 << 10, (8 << 20) / 31]);
+    assert_eq!([32, 33, 100_000].map(burst_bytes), [OUTPUT_MAX; 3]);
 }
