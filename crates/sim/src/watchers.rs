@@ -89,6 +89,9 @@ impl Watchers {
         revision: i64,
         ledger: &Ledger,
     ) -> Result<(), String> {
+        if !output.others.is_empty() {
+            return Err("a stream of one watcher gets an output for several".into());
+        }
         let at = output.watch_id as usize - 1;
         let watcher = &mut self.all[at];
         if watcher.home != Some(member) {

@@ -16,7 +16,8 @@ pub(crate) fn clear_after(disk: &dyn Disk, segment: &Segment, end: &End) -> Resu
     let (path, file) = (&segment.path, &*segment.file);
     let len = file.len().map_err(Error::io("read", path))?;
     if end.torn.is_none() && is_zeros(file, end.offset, len).map_err(Error::io("read", path))? {
-        return Ok(());
+        // What was read counts as durable from now on, and whoever wrote it may have been killed before it could sync.
+        return file.sync().map_err(Error::io("sync", path));
     }
     keep_copy(disk, path, file, len)?;
     file.set_len(end.offset).map_err(Error::io("cut", path))?;

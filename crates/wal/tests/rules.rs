@@ -324,7 +324,24 @@ fn the_zeros_of_a_segment_outlive_a_reopening() {
     drop(wal);
     let before = mem.ops();
     Wal::open(disk, dir(), &Default::default(), SMALL).unwrap();
-    assert_eq!(mem.ops(), before, "opening a whole log changes nothing");
+    assert_eq!(mem.ops(), before + 1, "opening a whole log syncs it, and changes nothing");
+}
+
+#[test]
+fn what_was_read_at_the_opening_is_durable() {
+    const LONG: Options = Options { segment_bytes: 8 << 20 };
+    let (disk, mem, mut wal) = created(LONG);
+    mem.sync_dir(Path::new("/")).unwrap();
+    // So long that it is written at once. Then the process is killed.
+    wal.append(None, &[entry(1, 1, vec![5; 1 << 20])]).unwrap();
+    drop(wal);
+    let (_, read) = Wal::open(disk, dir(), &Default::default(), LONG).unwrap();
+    assert_eq!(read.entries.len(), 1);
+    for seed in 0..10 {
+        let after: Arc<dyn Disk> = Arc::new(mem.crash(seed));
+        let (_, again) = Wal::open(after, dir(), &Default::default(), LONG).unwrap();
+        assert_eq!(again.entries.len(), 1, "{seed}");
+    }
 }
 
 #[test]
