@@ -203,21 +203,25 @@ impl Peers {
 
     /// Takes messages that came together. Who sends what is not for this member was told so in the log.
     pub fn receive_all(&self, messages: &mut Vec<Message>) {
-        let snapshots = |message: &Message| message.kind == MessageKind::Snap;
-        messages.retain(|message| !snapshots(message) && self.is_for_us(message) == Ok(true));
-        self.0.links.helm.take(messages.drain(..).map(Input::Message).collect());
+        let mut inputs = Vec::with_capacity(messages.len());
+        for message in messages.drain(..).filter(|message| message.kind != MessageKind::Snap) {
+            if self.is_for_us(&message, inputs.len()) == Ok(true) {
+                inputs.push(Input::Message(message));
+            }
+        }
+        self.0.links.helm.take(inputs);
     }
 
     /// The same, for a snapshot whose database has been received, too.
     fn take(&self, message: Message) -> Result<(), Rejected> {
-        if self.is_for_us(&message)? {
+        if self.is_for_us(&message, 0)? {
             self.input(Input::Message(message));
         }
         Ok(())
     }
 
-    /// Whether the raft thread is to see it; it may be one that is to be passed over.
-    fn is_for_us(&self, message: &Message) -> Result<bool, Rejected> {
+    /// Whether the raft thread is to see it, beside so many `others`; it may be one that is to be passed over.
+    fn is_for_us(&self, message: &Message, others: usize) -> Result<bool, Rejected> {
         if self.is_removed(message.from) {
             log::warning!(
                 "rejected Raft message from removed member",
@@ -237,7 +241,7 @@ impl Peers {
         if message.kind.is_local() {
             return Ok(false);
         }
-        if self.0.links.helm.waiting() >= RECEIVED_MAX {
+        if self.0.links.helm.waiting() + others >= RECEIVED_MAX {
             let from = self.shown(Some(message.from));
             METRICS.etcd_network_peer_received_failures_total.with(&[&from]).inc();
             log::warning!(

@@ -1,8 +1,8 @@
 //! Applying: the [`Store`]'s only writer. Never awaits, never reads the clock for a decision.
 //!
 //! This is the apply thread's; only while a member has so little to do that the apply thread sleeps, whoever does the
-//! raft thread's work executes the few entries itself rather than wake it. One round takes everything that waits, executes it, and then tells everybody at once: answers, events, the applied
-//! index. Maintenance is bounded steps between rounds.
+//! raft thread's work executes the few entries itself rather than wake it. One round takes everything that waits, executes
+//! it, and then tells everybody at once: answers, events, the applied index. Maintenance is bounded steps between rounds.
 
 mod snapshot;
 
@@ -191,7 +191,10 @@ impl Apply {
     /// Executes entries on another thread than apply's, which is idle. Gives them back if that could mean to wait for a
     /// commit.
     pub fn in_line(&mut self, entries: Vec<Entry>, idle: &Sender<Job>) -> Vec<Entry> {
-        if self.fills() {
+        let bytes: usize = entries.iter().map(|entry| entry.data.len()).sum();
+        let overflows = self.state.unsealed + entries.len() >= self.ops_max()
+            || self.store.pending_bytes() + bytes >= BUFFER_BYTES_MAX;
+        if overflows || self.fills() {
             return entries;
         }
         let before = self.state.next_step;

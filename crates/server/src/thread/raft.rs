@@ -30,6 +30,8 @@ pub enum Job {
 
 /// Entries that are executed in line at most.
 const IN_LINE_MAX: usize = 8;
+/// Longest of them in a cluster.
+const BRIEF_BYTES_MAX: usize = 64 << 10;
 
 /// The lines by which operators follow elections, in the words of etcd's raft library.
 fn log_leadership(id: MemberId, old: SoftState, new: SoftState) {
@@ -77,9 +79,9 @@ fn configuration(members: &ConfState) -> String {
     text + if members.auto_leave { " autoleave" } else { "" }
 }
 
-/// Executing it takes no longer than a few keys do.
+/// Executing it keeps nobody waiting.
 fn is_brief(entry: &Entry) -> bool {
-    entry.kind == EntryKind::Normal && store::is_brief(&entry.data)
+    entry.kind == EntryKind::Normal && entry.data.len() <= BRIEF_BYTES_MAX && store::is_brief(&entry.data)
 }
 
 /// What a member begins with.
@@ -200,8 +202,8 @@ impl Helm {
         self.jobs.push(job).is_ok()
     }
 
-    /// Carries out all that `inputs` lead to, in a cluster that has little to do on this thread, which need not expect to
-    /// wait for a disk. Otherwise the raft thread is told; if that has ended, the member is going down.
+    /// Carries out all that `inputs` lead to on this thread if that needs no disk: while the raft thread sleeps, and the
+    /// member is not alone. Otherwise the raft thread is told; if that has ended, the member is going down.
     pub fn take(&self, inputs: Vec<Input>) {
         for input in self.in_line(inputs, false) {
             self.push(Job::Input(input));
@@ -211,6 +213,9 @@ impl Helm {
     /// Carries out all that `inputs` lead to on this thread, if the raft thread has nothing to do; gives them back
     /// otherwise. While the member is alone that is only done if the thread `may_block` for a sync.
     pub fn in_line(&self, inputs: Vec<Input>, may_block: bool) -> Vec<Input> {
+        if inputs.is_empty() {
+            return inputs;
+        }
         let Some(mut held) = self.raft.try_lock() else { return inputs };
         let Some(raft) = held.as_mut() else { return inputs };
         let mut reports = std::mem::take(&mut raft.reports);
@@ -262,7 +267,7 @@ impl Raft {
     }
 
     /// Waking the apply thread takes longer than executing a few entries, if nothing else is to be done meanwhile. In a
-    /// cluster only those that take no longer: others wait for a heartbeat.
+    /// cluster only those that surely are as short: others wait for a heartbeat.
     fn applies_in_line(&self, entries: &[Entry]) -> bool {
         entries.len() <= IN_LINE_MAX
             && self.jobs.is_empty()

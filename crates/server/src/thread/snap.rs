@@ -58,6 +58,8 @@ pub fn run(mut past: Past, work: Receiver<Job>) {
         work.take(&mut jobs, None);
         let stop = jobs.iter().any(|job| matches!(job, Job::Stop));
         let is_free = || !stop && work.is_empty();
+        // A removal may take long.
+        jobs.sort_by_key(|job| !matches!(job, Job::Save(_)));
         for job in jobs.drain(..) {
             match job {
                 Job::Save(snapshot) => past.save(&snapshot),
