@@ -99,7 +99,8 @@ impl ReadTx {
         Lookup { layers, bucket, pages: &committed.pages, committed: bolt::Seeker::new(committed, bucket) }
     }
 
-    /// The value that [`Stored::place`] told of in this transaction or a copy of it; none if it was another one.
+    /// The value that [`Stored::place`] told of in this transaction or a copy of it. Of a place from another one nobody knows
+    /// what stands there, if it is in the file at all.
     pub fn at(&self, place: Place) -> Option<Stored<'_>> {
         let pages = &self.view.committed.pages;
         Some(Stored::Committed(Committed { value: pages.at(place)?, pages }))

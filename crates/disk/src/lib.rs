@@ -35,7 +35,7 @@ pub trait Disk: Send + Sync + 'static {
     /// because a file system may hold up all other writes while it frees space. Blocks meanwhile.
     fn remove_in_steps(&self, path: &Path) -> io::Result<()> {
         self.remove(path)?;
-        self.sync_dir(path.parent().unwrap_or(Path::new(".")))
+        self.sync_dir(parent(path))
     }
     /// Removes a directory with all that is in it.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
@@ -47,6 +47,11 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Free space, in bytes, on the file system that holds `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// The directory a file is in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// An open file. Its lock, if any, is released when the last handle drops.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::direct::Direct;
 use crate::map::FileLen;
-use crate::{Disk, File, Lock, Map, Open};
+use crate::{Disk, File, Lock, Map, Open, parent};
 
 /// Space given back at once when a long file is removed: 64 MiB took ext4 13 ms and more, with `discard`, and 4 MiB two.
 const FREED_BYTES: u64 = 4 << 20;
@@ -72,11 +72,14 @@ impl Disk for OsDisk {
         let file = fs::OpenOptions::new().write(true).open(path)?;
         fs::remove_file(path)?;
         // Before its content goes: a crash may bring the name back.
-        self.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-        let mut len = file.metadata()?.len();
+        self.sync_dir(parent(path))?;
+        // What has another name, too (a backup made of links), keeps its content.
+        let mut len = file.metadata().map_or(0, |data| if data.nlink() == 0 { data.len() } else { 0 });
         while len > 0 {
             len = len.saturating_sub(FREED_BYTES);
-            file.set_len(len)?;
+            if file.set_len(len).is_err() {
+                break;
+            }
             std::thread::sleep(FREEING_PAUSE);
         }
         Ok(())

@@ -116,6 +116,17 @@ fn a_long_file_is_removed_in_steps() {
 }
 
 #[test]
+fn a_removed_file_that_has_another_name_keeps_its_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, backup) = (dir.path().join("file"), dir.path().join("backup"));
+    std::fs::write(&file, b"content").unwrap();
+    std::fs::hard_link(&file, &backup).unwrap();
+    OsDisk.remove_in_steps(&file).unwrap();
+    assert!(!file.exists());
+    assert_eq!(std::fs::read(&backup).unwrap(), b"content");
+}
+
+#[test]
 fn a_lock_keeps_others_out_until_its_file_is_closed() {
     on_both(|disk, dir| {
         for kind in [Lock::Flock, Lock::Ofd] {

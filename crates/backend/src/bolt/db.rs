@@ -221,17 +221,17 @@ impl Db {
     fn cut_file(&mut self, pages: PageId) -> Result<(), Error> {
         let surplus = self.file_len.saturating_sub(pages * u64::from(self.snapshot.meta.page_size));
         let draining = !matches!(self.vacuum, Some(Vacuum::Sweep { .. }));
+        // What the file grows by in one step is no reason to go on.
+        let is_last = self.vacuum.is_none() && surplus <= 2 * CUT_BYTES_MAX.max(self.opts.growth_bytes);
         if draining && surplus > 0 {
-            self.file_len -= surplus.min(CUT_BYTES_MAX);
+            self.file_len -= if is_last { surplus } else { surplus.min(CUT_BYTES_MAX) };
             self.file.set_len(self.file_len).map_err(Error::disk("cut the bolt file"))?;
             self.sync("sync the cut bolt file")?;
         }
-        if self.vacuum.is_none() {
-            if surplus > CUT_BYTES_MAX {
-                self.vacuum = Some(Vacuum::Drain(0));
-            } else {
-                self.vacuum_request.finish();
-            }
+        if is_last {
+            self.vacuum_request.finish();
+        } else if self.vacuum.is_none() {
+            self.vacuum = Some(Vacuum::Drain(0));
         }
         Ok(())
     }
