@@ -8,6 +8,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// A piece at least this long is not copied.
 const SPLICE_BYTES: usize = 4 * 1024;
 
+/// Of a longer buffer nothing is kept when all is sent.
+const KEPT_BYTES: usize = 64 * 1024;
+
 /// Everything written and not yet sent.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -62,10 +65,14 @@ impl Output {
                 self.pieces.pop_front();
             }
         }
-        if self.len == 0 {
-            // The next begins where this began: it need not be moved when there is no more room behind.
-            let _ = self.open.try_reclaim(self.open.capacity() + 1);
+        if self.len > 0 {
+            return;
         }
+        if self.open.capacity() > KEPT_BYTES {
+            self.open = BytesMut::new();
+        }
+        // The next begins where this began: it need not be moved when there is no more room behind.
+        let _ = self.open.try_reclaim(self.open.capacity() + 1);
     }
 }
 

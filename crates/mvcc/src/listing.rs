@@ -113,9 +113,10 @@ impl Listing {
     /// The next record, where it stands. Nothing comes after an error.
     pub fn next_stored(&mut self) -> Option<Result<Stored<'_>, Error>> {
         self.len = self.len.checked_sub(1)?;
-        let record = match self.packed.pop()? {
-            None => self.pending.pop_front().map(Stored::Pending),
-            Some(place) => self.tx.at(place),
+        let record = match self.packed.pop() {
+            None => None,
+            Some(None) => self.pending.pop_front().map(Stored::Pending),
+            Some(Some(place)) => self.tx.at(place),
         };
         if record.is_none() {
             self.len = 0;
@@ -213,7 +214,9 @@ impl Packed {
     fn push(&mut self, place: Option<Place>) {
         const LONGEST: usize = 20;
         if self.pieces.back().is_none_or(|piece| piece.len() + LONGEST > PIECE_BYTES) {
-            self.pieces.push_back(Vec::with_capacity(PIECE_BYTES));
+            // Most lists are short.
+            let capacity = if self.pieces.is_empty() { 0 } else { PIECE_BYTES };
+            self.pieces.push_back(Vec::with_capacity(capacity));
         }
         let Some(piece) = self.pieces.back_mut() else { return };
         let Some(Place { offset, len }) = place else { return piece.push(0) };

@@ -418,6 +418,36 @@ async fn clients_that_stop_reading_cost_little_memory_and_harm_nobody() {
     others_are_served(port, 5).await;
 }
 
+/// There is always something to be sent to it.
+#[tokio::test]
+async fn the_deadline_of_a_watch_ends_it_however_much_is_left_to_send() {
+    let (_dir, member) = start(&[]);
+    let port = member.ports.client;
+    for _ in 0..32 {
+        assert_eq!(call(port, PUT, put("big", 1 << 20), &[]).await.1, "0");
+    }
+    let create = pb::WatchCreateRequest { key: "big".into(), start_revision: 1, ..Default::default() };
+    let request =
+        pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
+    let mut sender = connect(port).await.ready().await.expect("ready");
+    let call = Request::post(format!("http://127.0.0.1{WATCH}"))
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "1S")
+        .body(())
+        .expect("request");
+    let asked = Instant::now();
+    let (response, mut stream) = sender.send_request(call, false).expect("send");
+    stream.send_data(framed(&request.encode_to_vec()), false).expect("send");
+    let mut body = response.await.expect("an answer").into_body();
+    while let Some(Ok(data)) = body.data().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let _ = body.flow_control().release_capacity(data.len());
+        assert!(asked.elapsed() < Duration::from_secs(4), "it goes on");
+    }
+    let trailers = body.trailers().await.expect("whole").expect("trailers");
+    assert_eq!(text(&trailers, "grpc-status"), "4");
+}
+
 /// Every request of a watch stream is answered, and who does not read the answers must not be able to ask for ever.
 #[tokio::test]
 async fn watch_requests_of_a_client_that_does_not_read_wait_with_the_client() {

@@ -262,10 +262,14 @@ where
     let mut limit = is_limited.then(|| Box::pin(limit(call.clone())));
     let mut handler = begin(call, messages);
     let source = move |cx: &mut Context<'_>| {
-        let next = match (handler(cx), &mut limit) {
-            (Poll::Ready(next), _) => next,
-            (Poll::Pending, Some(limit)) => Some(Err(ready!(limit.as_mut().poll(cx)))),
-            (Poll::Pending, None) => return Poll::Pending,
+        // First: a handler may always have something.
+        let over = match &mut limit {
+            Some(limit) => limit.as_mut().poll(cx),
+            None => Poll::Pending,
+        };
+        let next = match over {
+            Poll::Ready(status) => Some(Err(status)),
+            Poll::Pending => ready!(handler(cx)),
         };
         match &next {
             Some(Ok(_)) => {}

@@ -24,8 +24,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
 /// Fields of a WatchResponse.
 const HEADER_TAG: u32 = 1;
 const WATCH_ID_TAG: u32 = 2;
-/// Of a watch id no number takes more.
-const VARINT_BYTES_MAX: usize = 10;
+/// Of a watch id and its tag.
+const WATCH_ID_BYTES_MAX: usize = 11;
 
 /// What the transport gets: a message, a status that ends the stream, or its end.
 type Next = Poll<Option<Result<Message, Status>>>;
@@ -154,7 +154,7 @@ fn encode(header: pb::ResponseHeader, output: WatchOutput, limit_bytes: usize, b
     let mut response = pb::WatchResponse { header: Some(header), watch_id, ..Default::default() };
     match kind {
         Kind::Events { events, fragment } => {
-            let longest = response.encoded_len() + VARINT_BYTES_MAX + events.encoded_len();
+            let longest = response.encoded_len() + WATCH_ID_BYTES_MAX + events.encoded_len();
             let ids = std::iter::once(watch_id).chain(others);
             if fragment && longest >= limit_bytes {
                 return ids.for_each(|id| encode_split(&header, id, &events, limit_bytes, batch));
