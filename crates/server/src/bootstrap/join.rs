@@ -38,7 +38,8 @@ pub async fn find(disk: &dyn Disk, config: &Config, dialer: &Dialer) -> Result<O
         let refused = "discovery URL should not be set when joining existing initial cluster";
         return Err(Error::Config(refused.into()));
     }
-    let found = ask::cluster(dialer, &others, CLUSTER_WAIT, true).await;
+    let fits = |cluster: &Cluster| matched(&local, cluster, &config.name).is_ok();
+    let found = ask::cluster(dialer, &others, CLUSTER_WAIT, true, fits).await;
     let cluster =
         found.map_err(|error| Error::Config(format!("cannot fetch cluster info from peer urls: {error}")))?;
     let own = matched(&local, &cluster, &config.name)?;
@@ -64,7 +65,9 @@ pub(super) async fn refuse_if_known(
     dialer: &Dialer,
 ) -> Result<(), Error> {
     let Some(own) = local.iter().find(|m| m.name == config.name) else { return Ok(()) };
-    let Ok(cluster) = ask::cluster(dialer, others, NEW_CLUSTER_WAIT, false).await else { return Ok(()) };
+    let Ok(cluster) = ask::cluster(dialer, others, NEW_CLUSTER_WAIT, false, |_| true).await else {
+        return Ok(());
+    };
     let known = cluster.members.iter().any(|m| m.id == own.id && !m.client_urls.is_empty());
     match known {
         true => Err(Error::Config(format!("member {:x} has already been bootstrapped", own.id))),

@@ -139,53 +139,69 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// The cluster behind `urls`, tried in order. A member that knows of no members ends the search, as in etcd.
+/// The cluster behind `urls`, asked in order: the first answer that `fits`, else the first. A member that has just been
+/// added is known to whoever acknowledged it, while another may not have executed that yet. A member that knows of no
+/// members ends the search, as in etcd.
 pub async fn cluster(
     dialer: &Dialer,
     urls: &[String],
     within: Duration,
     tell: bool,
+    fits: impl Fn(&Cluster) -> bool,
 ) -> Result<Cluster, AskError> {
+    let mut first = None;
     for url in urls {
-        let address = format!("{url}/members");
-        let answer = match Ask::get(dialer, "/members").at(url, within).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                if tell {
-                    log::warning!(
-                        "failed to get cluster response",
-                        "address" = address,
-                        "error" = error.to_string()
-                    );
-                }
-                continue;
+        match cluster_at(dialer, url, within, tell).await {
+            None => {}
+            Some(cluster) if cluster.members.is_empty() => {
+                let failed = "failed to get raft cluster member(s) from the given URLs";
+                return first.ok_or_else(|| AskError::Failed(failed.into()));
             }
-        };
-        let id = answer.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
-        let Some(id) = id.and_then(|id| u64::from_str_radix(id, 16).ok()) else {
-            log::warning!("failed to parse cluster ID", "address" = address);
-            continue;
-        };
-        let members: Option<Vec<store::Member>> = match serde_json::from_slice(answer.body()) {
-            Ok(members) => members,
-            Err(error) => {
+            Some(cluster) if fits(&cluster) => return Ok(cluster),
+            Some(cluster) => {
+                first.get_or_insert(cluster);
+            }
+        }
+    }
+    first.ok_or_else(|| AskError::Failed("could not retrieve cluster information from the given URLs".into()))
+}
+
+/// What one member tells; `None` if it is not there or makes no sense, which is logged.
+async fn cluster_at(dialer: &Dialer, url: &str, within: Duration, tell: bool) -> Option<Cluster> {
+    let address = format!("{url}/members");
+    let answer = match Ask::get(dialer, "/members").at(url, within).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            if tell {
                 log::warning!(
-                    "failed to unmarshal cluster response",
+                    "failed to get cluster response",
                     "address" = address,
                     "error" = error.to_string()
                 );
-                continue;
             }
-        };
-        return match members.filter(|members| !members.is_empty()) {
-            Some(mut members) => {
-                members.sort_by_key(|member| member.id);
-                Ok(Cluster { id, members })
-            }
-            None => Err(AskError::Failed("failed to get raft cluster member(s) from the given URLs".into())),
-        };
+            return None;
+        }
+    };
+    let id = answer.headers().get("x-etcd-cluster-id").and_then(|id| id.to_str().ok());
+    let Some(id) = id.and_then(|id| u64::from_str_radix(id, 16).ok()) else {
+        log::warning!("failed to parse cluster ID", "address" = address);
+        return None;
+    };
+    match serde_json::from_slice::<Option<Vec<store::Member>>>(answer.body()) {
+        Ok(members) => {
+            let mut members = members.unwrap_or_default();
+            members.sort_by_key(|member| member.id);
+            Some(Cluster { id, members })
+        }
+        Err(error) => {
+            log::warning!(
+                "failed to unmarshal cluster response",
+                "address" = address,
+                "error" = error.to_string()
+            );
+            None
+        }
     }
-    Err(AskError::Failed("could not retrieve cluster information from the given URLs".into()))
 }
 
 /// Which versions a member runs and knows.
@@ -288,6 +304,23 @@ pub async fn hash_kv(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::peer::client::tests::answering;
+
+    #[tokio::test]
+    async fn the_first_list_of_members_that_fits_is_taken_else_the_first() {
+        let of = |ids: &'static [u8]| async move { answering(ids).await.0 };
+        let stale = b"HTTP/1.1 200 OK\r\nX-Etcd-Cluster-Id: 7\r\nContent-Length: 10\r\n\r\n[{\"id\":1}]";
+        let fresh =
+            b"HTTP/1.1 200 OK\r\nX-Etcd-Cluster-Id: 7\r\nContent-Length: 19\r\n\r\n[{\"id\":2},{\"id\":1}]";
+        let dialer = Dialer::new(&Config::default());
+        for (fitting, expected) in [(2, &[1, 2][..]), (3, &[1][..])] {
+            let urls = [of(stale).await, of(fresh).await];
+            let fits = |cluster: &Cluster| cluster.members.len() == fitting;
+            let told = cluster(&dialer, &urls, Duration::from_secs(5), true, fits).await.unwrap();
+            assert_eq!(told.members.iter().map(|member| member.id).collect::<Vec<_>>(), expected);
+        }
+    }
 
     #[test]
     fn a_hash_is_read_as_go_writes_it() {

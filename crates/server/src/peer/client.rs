@@ -225,13 +225,13 @@ pub async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
     /// A member that answers one request with these bytes; gives back what it was asked.
-    async fn answering(answer: &'static [u8]) -> (String, tokio::task::JoinHandle<String>) {
+    pub async fn answering(answer: &'static [u8]) -> (String, tokio::task::JoinHandle<String>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let served = tokio::spawn(async move {
