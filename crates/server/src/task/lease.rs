@@ -106,33 +106,38 @@ pub async fn run(member: Arc<Member>) {
     let slots = Arc::new(Semaphore::new(PARALLEL));
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // While more have ended than one round takes, the next follows at once: the slots keep the pace.
+    // While there is more to look at than one round takes, the next follows at once: the slots keep the pace.
     let mut more = false;
     loop {
         tokio::select! {
             biased;
             () = member.stopping() => return,
-            () = std::future::ready(()), if more => {}
+            () = tokio::task::yield_now(), if more => {}
             _ = ticks.tick() => {}
         }
         more = false;
-        let (expired, checkpoints) = {
+        let (expired, checkpoints, is_due) = {
             let mut clock = member.leases.0.clock.lock();
             let now = member.leases.now_ms();
             if !clock.is_primary() {
                 continue;
             }
-            (clock.expired(now, EXPIRED_MAX), clock.checkpoints(now, CHECKPOINTS_MAX))
+            let expired = clock.expired(now, EXPIRED_MAX);
+            (expired, clock.checkpoints(now, CHECKPOINTS_MAX), clock.is_due(now))
         };
+        if expired.is_empty() && checkpoints.is_empty() {
+            more = is_due;
+            continue;
+        }
         // The clock is only trusted by a leader that still is one, in the term whose clock it is.
         let term = member.leadership.now().term;
-        if expired.is_empty() && checkpoints.is_empty() || member.linearize().await.is_err() {
+        if member.linearize().await.is_err() {
             continue;
         }
         if !member.leadership.leads() || member.leadership.now().term != term {
             continue;
         }
-        more = expired.len() == EXPIRED_MAX;
+        more = is_due;
         // Meanwhile another member may have taken over, or a lease been granted anew.
         let expired: Vec<i64> = {
             let clock = member.leases.0.clock.lock();

@@ -316,7 +316,7 @@ impl Process {
             Move::CatchUp => self.hub.has_lagging(),
             Move::Deliver => watchers.streams().any(|stream| self.hub.waiting(stream) > 0),
             Move::Read => self.confirmed.iter().any(|(_, index)| *index <= self.readable()),
-            Move::Expire => self.clock.next_due_ms().is_some_and(|due_ms| due_ms <= now_ms),
+            Move::Expire => self.clock.is_due(now_ms),
         }
     }
 

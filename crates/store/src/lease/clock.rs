@@ -8,7 +8,7 @@ use proto::etcdserverpb::LeaseCheckpoint;
 
 use crate::LeaseChange;
 
-/// At most so many leases are handed out by one call of [`LeaseClock::expired`] in etcd's loop of 500 ms.
+/// At most so many leases are looked at by one call of [`LeaseClock::expired`] in etcd's loop of 500 ms.
 pub const EXPIRED_MAX: usize = 500;
 /// At most so many checkpoints travel in one proposal.
 pub const CHECKPOINTS_MAX: usize = 1000;
@@ -65,7 +65,7 @@ struct Timer {
     ttl: i64,
     remaining_ttl: i64,
     expiry_ms: u64,
-    /// When the clock looks at the lease next: its end, or a retry.
+    /// When the clock looks at the lease next: its end or, after a renewal, the one before; or a retry.
     due_ms: u64,
     checkpoint_ms: Option<u64>,
 }
@@ -165,37 +165,47 @@ impl LeaseClock {
         if !self.primary {
             return Renewal::NotPrimary;
         }
-        let Some(timer) = self.timers.get(&id) else { return Renewal::NotFound };
+        let Some(timer) = self.timers.get_mut(&id) else { return Renewal::NotFound };
         if timer.expiry_ms <= now_ms {
             return Renewal::Expired;
         }
         if timer.remaining_ttl > 0 {
             return Renewal::ClearCheckpointFirst;
         }
-        let mut timer = *timer;
-        self.stop(id);
+        let ttl = timer.ttl;
         timer.expiry_ms = now_ms.saturating_add(timer.lease_ms());
-        self.start(now_ms, id, timer);
-        Renewal::Renewed { ttl: timer.ttl }
+        // The usual renewal moves the end away: that is found out when the lease would have ended.
+        if timer.expiry_ms < timer.due_ms || self.options.checkpoint_ms.is_some() {
+            let timer = *timer;
+            self.stop(id);
+            self.start(now_ms, id, timer);
+        }
+        Renewal::Renewed { ttl }
     }
 
-    /// Leases that have ended, oldest first, at most `max` ([`EXPIRED_MAX`]). Each is named once, and again after the
-    /// retry time if it is still there.
+    /// Leases that have ended, oldest first. At most `max` ([`EXPIRED_MAX`]) are looked at, and there may be
+    /// [more](Self::is_due). Each is named once, and again after the retry time if it is still there.
     pub fn expired(&mut self, now_ms: u64, max: usize) -> Vec<i64> {
         let mut ended = Vec::new();
-        while ended.len() < max {
-            let Some(&(due_ms, id)) = self.due.first() else { break };
-            if due_ms > now_ms {
-                break;
-            }
+        for _ in 0..max {
+            let Some(&(_, id)) = self.due.first().filter(|&&(due_ms, _)| due_ms <= now_ms) else { break };
             self.due.pop_first();
-            if let Some(timer) = self.timers.get_mut(&id) {
+            let Some(timer) = self.timers.get_mut(&id) else { continue };
+            if timer.expiry_ms > now_ms {
+                timer.due_ms = timer.expiry_ms;
+            } else {
                 timer.due_ms = now_ms.saturating_add(self.options.retry_ms.max(1));
-                self.due.insert((timer.due_ms, id));
                 ended.push(id);
             }
+            self.due.insert((timer.due_ms, id));
         }
         ended
+    }
+
+    /// Whether there is something for [`Self::expired`] to look at.
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.due.first().is_some_and(|&(due_ms, _)| due_ms <= now_ms)
     }
 
     /// Whether a lease named by [`Self::expired`] is still at its end: it may have been revoked and granted anew since, or
@@ -250,14 +260,6 @@ impl LeaseClock {
         let mut ends: Vec<(u64, i64)> = self.timers.iter().map(|(&id, t)| (t.expiry_ms, id)).collect();
         ends.sort_unstable();
         ends.into_iter().map(|(_, id)| id).collect()
-    }
-
-    /// When the clock must be asked next (milliseconds), if at all.
-    #[must_use]
-    pub fn next_due_ms(&self) -> Option<u64> {
-        let due = self.due.first().map(|&(at, _)| at);
-        let checkpoint = self.checkpoints.first().map(|&(at, _)| at);
-        due.into_iter().chain(checkpoint).min()
     }
 
     fn start(&mut self, now_ms: u64, id: i64, timer: Timer) {
@@ -323,7 +325,7 @@ mod tests {
         assert_eq!(clock.expired(10_000, 10), [7]);
         clock.observe(10_000, LeaseChange::Revoked { id: 7 });
         assert_eq!(clock.expired(100_000, 10), NONE);
-        assert_eq!(clock.next_due_ms(), None);
+        assert!(!clock.is_due(u64::MAX));
     }
 
     #[test]
@@ -352,6 +354,33 @@ mod tests {
         assert_eq!(clock.renew(3999, 7), Renewal::Expired);
         assert_eq!(clock.renew(0, 8), Renewal::NotFound);
         assert_eq!(clock.time_to_live(0, 8), None);
+    }
+
+    #[test]
+    fn a_lease_renewed_before_its_end_is_looked_at_then_and_named_at_the_new_one() {
+        let mut clock = leading([]);
+        for id in 1..=3 {
+            clock.observe(0, granted(id, 10));
+        }
+        clock.renew(4000, 1);
+        clock.renew(5000, 2);
+        clock.renew(6000, 1);
+        assert!(!clock.is_due(9999) && clock.is_due(10_000));
+        assert_eq!(clock.expired(10_000, 2), NONE, "two are looked at");
+        assert!(clock.is_due(10_000));
+        assert_eq!(clock.expired(10_000, 2), [3]);
+        assert!(!clock.is_due(14_999));
+        assert_eq!(clock.expired(15_000, 10), [2]);
+        assert_eq!(clock.expired(15_999, 10), NONE);
+        assert_eq!(clock.expired(16_000, 10), [1]);
+    }
+
+    #[test]
+    fn a_renewal_that_shortens_what_a_new_leader_gave_counts() {
+        let mut clock = leading([(7, 2, 0)]);
+        assert_eq!(clock.renew(1100, 7), Renewal::Renewed { ttl: 2 });
+        assert_eq!(clock.expired(3099, 10), NONE);
+        assert_eq!(clock.expired(3100, 10), [7], "not at 3500");
     }
 
     #[test]
