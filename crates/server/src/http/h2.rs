@@ -9,23 +9,21 @@ use std::io::IoSlice;
 use std::iter::Peekable;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::vec::Drain;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
-use http_body::Body as _;
 use http2::{Connection, Event, OUTPUT_MAX, Reason, StreamId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::door::{Calls, Limits};
-use super::inbox::{Inbox, Piece, Releases};
+use super::inbox::{Feed, Inbox, Releases};
 use super::keepalive::{Due, Keepalive};
 use super::listener::Remote;
 use super::slots::Slots;
 use super::{alone, blocks};
-use crate::rpc::body::Body;
+use crate::rpc::body::{Body, Stream};
 use crate::rpc::{Answer, Answered};
 
 /// Read from the socket at once.
@@ -49,7 +47,7 @@ enum Work {
     /// Its handler.
     Answer(StreamId, Answer),
     /// The next piece of its answer's body.
-    Next(StreamId, Body),
+    Next(StreamId, Box<Stream>),
 }
 
 #[allow(clippy::large_enum_variant, reason = "moved twice; a box would cost more")]
@@ -62,9 +60,9 @@ enum Done {
 #[derive(Default)]
 struct Open {
     slot: Option<usize>,
-    inbox: Option<UnboundedSender<Piece>>,
+    inbox: Option<Feed>,
     /// A body that goes on when the client's windows let it.
-    parked: Option<Body>,
+    parked: Option<Box<Body>>,
 }
 
 /// Serves a connection until it ends or, after `stop`, its last stream has.
@@ -79,6 +77,7 @@ pub struct Serving<S> {
     slots: Slots<Work>,
     done: Vec<(Work, Done)>,
     releases: Arc<Releases>,
+    released: Vec<(StreamId, usize)>,
     keepalive: Keepalive,
     stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -110,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             slots: Slots::new(),
             done: Vec::new(),
             releases: Arc::default(),
+            released: Vec::new(),
             keepalive: Keepalive::new(&limits),
             stop: Some(Box::pin(stop)),
         }
@@ -187,15 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     fn feed(&mut self, stream: StreamId, bytes: Bytes, end: bool) {
         let len = bytes.len();
         let inbox = self.open.get(&stream).and_then(|open| open.inbox.as_ref());
-        let taken = inbox.is_some_and(|inbox| {
-            let taken = len == 0 || inbox.send(Piece::Data(bytes)).is_ok();
-            // Who does not wait for the end need not hear of it.
-            if end {
-                let _ = inbox.send(Piece::End);
-            }
-            taken
-        });
-        if !taken {
+        if !inbox.is_some_and(|inbox| inbox.push(bytes, end)) {
             // The handler has heard enough.
             self.connection.release(stream, len);
         }
@@ -209,9 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
 
     /// Lets handlers and bodies go on; false when none can.
     fn work(&mut self, cx: &mut Context<'_>) -> bool {
-        for (stream, len) in self.releases.take(cx.waker()) {
-            self.connection.release(stream, len);
-        }
+        self.release(None);
         let mut done = std::mem::take(&mut self.done);
         let woken = alone::working(self.open.len(), || self.slots.poll(cx, Work::poll, &mut done));
         for (work, output) in done.drain(..) {
@@ -226,10 +216,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         let went_on = woken || !cleared.is_empty();
         for stream in cleared {
             if let Some(body) = self.open.get_mut(&stream).and_then(|open| open.parked.take()) {
-                self.go_on(stream, body);
+                self.go_on(stream, *body);
             }
         }
-        went_on
+        went_on || self.release(Some(cx.waker()))
+    }
+
+    /// Gives back to the client's windows what handlers have taken; false if that was nothing: then `waker` is woken for
+    /// the next.
+    fn release(&mut self, waker: Option<&Waker>) -> bool {
+        self.releases.take(&mut self.released, waker);
+        let any = !self.released.is_empty();
+        for (stream, len) in self.released.drain(..) {
+            self.connection.release(stream, len);
+        }
+        any
     }
 
     fn answer(&mut self, stream: StreamId, answered: Answered) {
@@ -247,37 +248,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     /// Sends of a body what the windows let through now.
-    fn go_on(&mut self, stream: StreamId, mut body: Body) {
+    fn go_on(&mut self, stream: StreamId, body: Body) {
+        let mut body = match body {
+            Body::Stream(body) => return self.go_on_streaming(stream, body),
+            body => body,
+        };
         let Some(open) = self.open.get_mut(&stream) else { return };
         // Whatever brought us here has left its slot to others.
         open.slot = None;
-        if !self.connection.is_clear(stream) {
-            open.parked = Some(body);
-            return;
-        }
-        if let Body::Stream(_) = body {
-            open.slot = Some(self.slots.insert(Work::Next(stream, body)));
-            return;
-        }
         // All of these bodies are there: they never wait.
-        while let Some(bytes) = body.next_piece() {
+        while self.connection.is_clear(stream) {
+            let Some(bytes) = body.next_piece() else {
+                let end = body.failure().map_or_else(blocks::ok, |trailers| blocks::trailers(&trailers));
+                self.connection.trailers(stream, end);
+                self.open.remove(&stream);
+                return;
+            };
             self.keepalive.answered();
             self.connection.data(stream, bytes);
-            if !self.connection.is_clear(stream) {
-                if let Some(open) = self.open.get_mut(&stream) {
-                    open.parked = Some(body);
-                }
-                return;
-            }
         }
-        let end = body.failure().map_or_else(blocks::ok, |trailers| blocks::trailers(&trailers));
-        self.connection.trailers(stream, end);
-        self.open.remove(&stream);
+        open.parked = Some(Box::new(body));
     }
 
-    fn next(&mut self, stream: StreamId, body: Body, frame: Option<Frame>) {
+    fn go_on_streaming(&mut self, stream: StreamId, body: Box<Stream>) {
+        let Some(open) = self.open.get_mut(&stream) else { return };
+        if self.connection.is_clear(stream) {
+            open.slot = Some(self.slots.insert(Work::Next(stream, body)));
+        } else {
+            open.slot = None;
+            open.parked = Some(Box::new(Body::Stream(body)));
+        }
+    }
+
+    fn next(&mut self, stream: StreamId, body: Box<Stream>, frame: Option<Frame>) {
         if self.send(stream, frame) {
-            self.go_on(stream, body);
+            self.go_on_streaming(stream, body);
         }
     }
 
@@ -327,6 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        self.slots.at_work();
         self.connection.set_output_max(burst_bytes(alone::connections()));
         if !self.input.is_empty() {
             self.take_input();
@@ -381,9 +387,7 @@ impl Work {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Done> {
         match self {
             Work::Answer(_, answer) => answer.as_mut().poll(cx).map(Done::Answer),
-            Work::Next(_, body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| Done::Frame(frame.map(|Ok(frame)| frame)))
-            }
+            Work::Next(_, body) => body.poll(cx).map(Done::Frame),
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The body of a request on its way from the connection to its handler. What the handler takes is given back to the
 //! client's windows; what it leaves is bounded by them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http2::StreamId;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
 /// The handler's end of a request's body.
 pub enum Inbox {
@@ -19,46 +19,92 @@ pub enum Inbox {
 
 /// A body that is still coming.
 pub struct Pieces {
-    from: mpsc::UnboundedReceiver<Piece>,
+    body: Arc<Mutex<Coming>>,
     stream: StreamId,
     releases: Arc<Releases>,
 }
 
-/// A piece of a body, or its end.
-pub enum Piece {
-    /// Bytes.
-    Data(Bytes),
-    /// There is no more.
-    End,
+/// The connection's end of a body that is still coming. A body that it is dropped before has been cut short.
+pub struct Feed(Arc<Mutex<Coming>>);
+
+/// What has come and was not taken yet: no more than the client's windows let it send.
+#[derive(Default)]
+struct Coming {
+    pieces: VecDeque<Bytes>,
+    ended: bool,
+    cut_short: bool,
+    /// The handler wants no more.
+    unwanted: bool,
+    waker: Option<Waker>,
 }
 
 /// The client gave the request up.
 #[derive(Debug)]
 pub struct Gone;
 
+impl Feed {
+    /// Hands over what has come of a body, and whether that was the last of it; false if nobody wants it.
+    pub fn push(&self, bytes: Bytes, end: bool) -> bool {
+        self.tell(|body| {
+            if !body.unwanted && !bytes.is_empty() {
+                body.pieces.push_back(bytes);
+            }
+            body.ended |= end;
+        })
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut Coming)) -> bool {
+        let (is_wanted, waker) = {
+            let body = &mut *self.0.lock();
+            what(body);
+            (!body.unwanted, body.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        is_wanted
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.tell(|body| body.cut_short = true);
+    }
+}
+
 impl Inbox {
     /// A body that is to come, and the end it is fed by.
-    pub fn pieces(stream: StreamId, releases: Arc<Releases>) -> (mpsc::UnboundedSender<Piece>, Inbox) {
-        let (to, from) = mpsc::unbounded_channel();
-        (to, Inbox::Pieces(Pieces { from, stream, releases }))
+    pub fn pieces(stream: StreamId, releases: Arc<Releases>) -> (Feed, Inbox) {
+        let body = Arc::<Mutex<Coming>>::default();
+        (Feed(body.clone()), Inbox::Pieces(Pieces { body, stream, releases }))
     }
 
     /// The next bytes; none when the client has closed its side.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Gone>> {
-        Poll::Ready(match self {
-            Inbox::Whole(bytes) => Ok(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
-            Inbox::Pieces(pieces) => match ready!(pieces.from.poll_recv(cx)) {
-                Some(Piece::Data(bytes)) => {
-                    pieces.releases.add(pieces.stream, bytes.len());
-                    Ok(Some(bytes))
-                }
-                Some(Piece::End) => {
-                    *self = Inbox::Whole(Bytes::new());
-                    Ok(None)
-                }
-                None => Err(Gone),
-            },
-        })
+        let pieces = match self {
+            Inbox::Whole(bytes) => {
+                return Poll::Ready(Ok(Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty())));
+            }
+            Inbox::Pieces(pieces) => pieces,
+        };
+        let mut body = pieces.body.lock();
+        if let Some(bytes) = body.pieces.pop_front() {
+            drop(body);
+            pieces.releases.add(pieces.stream, bytes.len());
+            return Poll::Ready(Ok(Some(bytes)));
+        }
+        if body.ended {
+            drop(body);
+            *self = Inbox::Whole(Bytes::new());
+            return Poll::Ready(Ok(None));
+        }
+        if body.cut_short {
+            return Poll::Ready(Err(Gone));
+        }
+        if !body.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            body.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// The same, waiting.
@@ -69,11 +115,13 @@ impl Inbox {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        self.from.close();
-        while let Ok(piece) = self.from.try_recv() {
-            if let Piece::Data(bytes) = piece {
-                self.releases.add(self.stream, bytes.len());
-            }
+        let left = {
+            let mut body = self.body.lock();
+            body.unwanted = true;
+            std::mem::take(&mut body.pieces)
+        };
+        for bytes in left {
+            self.releases.add(self.stream, bytes.len());
         }
     }
 }
@@ -97,13 +145,15 @@ impl Releases {
         }
     }
 
-    /// Takes the list; `waker` is woken when there is something on it again.
-    pub fn take(&self, waker: &Waker) -> Vec<(StreamId, usize)> {
-        let (list, task) = &mut *self.0.lock();
-        if !task.as_ref().is_some_and(|task| task.will_wake(waker)) {
-            *task = Some(waker.clone());
+    /// Takes what is on the list into `list`, which is empty. Nobody is woken for what comes onto it from now on but, if
+    /// there was nothing, `waker`.
+    pub fn take(&self, list: &mut Vec<(StreamId, usize)>, waker: Option<&Waker>) {
+        let (taken, task) = &mut *self.0.lock();
+        std::mem::swap(taken, list);
+        match waker.filter(|_| list.is_empty()) {
+            Some(waker) if task.as_ref().is_some_and(|task| task.will_wake(waker)) => {}
+            waker => *task = waker.cloned(),
         }
-        std::mem::take(list)
     }
 }
 
@@ -123,31 +173,56 @@ mod tests {
         }
     }
 
-    fn data(text: &'static str) -> Piece {
-        Piece::Data(Bytes::from_static(text.as_bytes()))
+    fn data(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn taken(releases: &Releases, waker: Option<&Waker>) -> Vec<(StreamId, usize)> {
+        let mut list = Vec::new();
+        releases.take(&mut list, waker);
+        list
     }
 
     #[tokio::test]
     async fn pieces_come_in_order_and_are_released_as_they_are_taken() {
         let releases = Arc::<Releases>::default();
-        let (to, mut inbox) = Inbox::pieces(7, releases.clone());
-        for piece in [data("ab"), data("c"), Piece::End] {
-            assert!(to.send(piece).is_ok());
-        }
+        let (feed, mut inbox) = Inbox::pieces(7, releases.clone());
+        assert!(feed.push(data("ab"), false));
+        assert!(feed.push(data("c"), true));
         assert_eq!(inbox.next().await.unwrap().unwrap(), "ab");
-        assert_eq!(releases.take(Waker::noop()), [(7, 2)]);
+        assert_eq!(taken(&releases, None), [(7, 2)]);
         assert_eq!(inbox.next().await.unwrap().unwrap(), "c");
         assert_eq!(inbox.next().await.unwrap(), None);
         assert_eq!(inbox.next().await.unwrap(), None, "the end stays the end");
-        assert_eq!(releases.take(Waker::noop()), [(7, 1)]);
-        assert!(to.send(data("late")).is_err(), "nobody waits for more");
+        assert_eq!(taken(&releases, None), [(7, 1)]);
+        assert!(!feed.push(data("late"), false), "nobody waits for more");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_by_a_piece_the_end_and_the_break() {
+        let (feed, mut inbox) = Inbox::pieces(7, Arc::default());
+        let task = Arc::new(Task::default());
+        let waker = Waker::from(task.clone());
+        let mut poll = || inbox.poll_next(&mut Context::from_waker(&waker)).map(Result::ok);
+        assert_eq!((poll(), poll()), (Poll::Pending, Poll::Pending));
+        feed.push(data("ab"), false);
+        feed.push(data("c"), false);
+        assert_eq!(task.0.load(Ordering::Relaxed), 1, "once for both");
+        assert_eq!(poll(), Poll::Ready(Some(Some(data("ab")))));
+        assert_eq!((poll(), poll()), (Poll::Ready(Some(Some(data("c")))), Poll::Pending));
+        drop(feed);
+        assert_eq!((task.0.load(Ordering::Relaxed), poll()), (2, Poll::Ready(None)));
+        let (feed, mut inbox) = Inbox::pieces(7, Arc::default());
+        assert!(inbox.poll_next(&mut Context::from_waker(&waker)).is_pending());
+        feed.push(Bytes::new(), true);
+        assert_eq!(task.0.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]
     async fn a_body_cut_short_is_no_end() {
-        let (to, mut inbox) = Inbox::pieces(7, Arc::default());
-        assert!(to.send(data("ab")).is_ok());
-        drop(to);
+        let (feed, mut inbox) = Inbox::pieces(7, Arc::default());
+        assert!(feed.push(data("ab"), false));
+        drop(feed);
         assert_eq!(inbox.next().await.unwrap().unwrap(), "ab");
         assert!(inbox.next().await.is_err());
     }
@@ -162,27 +237,33 @@ mod tests {
     #[tokio::test]
     async fn what_a_handler_leaves_is_released_when_it_goes() {
         let releases = Arc::<Releases>::default();
-        let (to, mut inbox) = Inbox::pieces(7, releases.clone());
+        let (feed, mut inbox) = Inbox::pieces(7, releases.clone());
         for piece in [data("ab"), data("cde"), data("f")] {
-            assert!(to.send(piece).is_ok());
+            assert!(feed.push(piece, false));
         }
         inbox.next().await.unwrap();
         drop(inbox);
-        assert_eq!(releases.take(Waker::noop()), [(7, 2), (7, 3), (7, 1)]);
-        assert!(to.send(data("late")).is_err(), "its sender releases this one");
-        assert_eq!(releases.take(Waker::noop()), []);
+        assert_eq!(taken(&releases, None), [(7, 2), (7, 3), (7, 1)]);
+        assert!(!feed.push(data("late"), false), "its sender releases this one");
+        assert_eq!(taken(&releases, None), []);
     }
 
     #[test]
-    fn every_release_after_a_take_wakes_the_task_whatever_the_take_found() {
+    fn the_task_is_woken_for_what_comes_after_it_found_nothing() {
         let (task, releases) = (Arc::new(Task::default()), Releases::default());
         let waker = Waker::from(task.clone());
-        assert_eq!(releases.take(&waker), []);
-        for nth in 1..4 {
+        let woken = || task.0.load(Ordering::Relaxed);
+        for nth in 0..3 {
+            assert_eq!(taken(&releases, Some(&waker)), []);
             releases.add(1, 10);
             releases.add(3, 5);
-            assert_eq!(task.0.load(Ordering::Relaxed), nth, "once for both");
-            assert_eq!(releases.take(&waker), [(1, 10), (3, 5)]);
+            assert_eq!(woken(), nth + 1, "once for both");
+            assert_eq!(taken(&releases, Some(&waker)), [(1, 10), (3, 5)]);
+            releases.add(1, 1);
+            assert_eq!(woken(), nth + 1, "it is at work");
+            assert_eq!(taken(&releases, None), [(1, 1)]);
+            releases.add(1, 2);
+            assert_eq!((woken(), taken(&releases, None)), (nth + 1, vec![(1, 2)]));
         }
     }
 }

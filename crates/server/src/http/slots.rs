@@ -71,6 +71,12 @@ impl<T> Slots<T> {
         }
     }
 
+    /// The task of the last [`poll`](Self::poll) that found nothing is at work: nobody needs to wake it until it polls
+    /// again.
+    pub fn at_work(&self) {
+        self.ready.0.lock().1 = None;
+    }
+
     /// Polls what was woken; what `poll` says is done leaves its slot and goes to `done`. False if nothing was woken:
     /// then the task of `cx` will be.
     pub fn poll<O>(
@@ -220,6 +226,20 @@ mod tests {
             assert_eq!(run.woken(), nth);
             assert!(run.poll());
         }
+    }
+
+    #[test]
+    fn a_task_that_is_at_work_is_not_woken_but_finds_the_work() {
+        let mut run = Run::new();
+        let a = run.slots.insert(work('a', 100));
+        run.poll();
+        assert!(!run.poll());
+        run.slots.at_work();
+        run.wake(a);
+        assert_eq!(run.woken(), 0);
+        assert!(run.poll() && !run.poll());
+        run.wake(a);
+        assert_eq!((&run.polled[..], run.woken()), ("aa", 1));
     }
 
     #[test]

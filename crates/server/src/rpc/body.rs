@@ -94,6 +94,11 @@ impl Batch {
     /// Adds one message: the encoded fields that `head` writes, `head_len` bytes, then `rest`.
     pub fn add(&mut self, head_len: usize, head: impl FnOnce(&mut BytesMut), rest: &[Bytes]) {
         let len = head_len + rest.iter().map(Bytes::len).sum::<usize>();
+        if self.open.capacity() == 0 {
+            // What is said alone takes no more than it needs.
+            let copied = rest.iter().map(Bytes::len).filter(|len| *len < SPLICE_BYTES).sum::<usize>();
+            self.open.reserve(FRAME_HEADER_BYTES + head_len + copied);
+        }
         self.messages += 1;
         self.len_bytes += len;
         put_frame_header(&mut self.open, len);
@@ -379,7 +384,8 @@ impl Source {
 }
 
 impl Stream {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+    /// The next piece, or the trailers.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         loop {
             if let Some(unary) = &mut self.current {
                 if let Some(bytes) = unary.next() {
