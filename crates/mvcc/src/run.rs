@@ -133,13 +133,21 @@ fn cuts(runs: &[Run]) -> Vec<&[u8]> {
 
 /// Merges a range of places of each run.
 fn merge_piece(runs: &[Run], mut rests: Vec<Range<usize>>) -> Result<Merged, Error> {
-    let mut next: BinaryHeap<Reverse<(&[u8], usize)>> = BinaryHeap::with_capacity(runs.len());
-    for (number, (run, rest)) in runs.iter().zip(&rests).enumerate() {
-        next.extend((!rest.is_empty()).then(|| Reverse((run.key(rest.start), number))));
+    let ends = runs.iter().zip(&rests).filter(|(_, rest)| !rest.is_empty());
+    let mut ends = ends.flat_map(|(run, rest)| [run.key(rest.start), run.key(rest.end - 1)]);
+    let Some(first) = ends.next() else { return Ok(Merged::default()) };
+    let shared = ends.fold(first.len(), |shared, key| shared_len(&first[..shared], key));
+    let next_of = |number: usize, place: usize| {
+        let key = runs[number].key(place);
+        Reverse((head(key, shared), key, number))
+    };
+    let mut next: BinaryHeap<Reverse<(u64, &[u8], usize)>> = BinaryHeap::with_capacity(runs.len());
+    for (number, rest) in rests.iter().enumerate() {
+        next.extend((!rest.is_empty()).then(|| next_of(number, rest.start)));
     }
     let mut merging = Merging::default();
     while let Some(mut least) = next.peek_mut() {
-        let (key, number) = least.0;
+        let (_, key, number) = least.0;
         let (run, rest) = (&runs[number], &mut rests[number]);
         let place = run.order[rest.start] as usize;
         merging.add(key, &run.records[place])?;
@@ -147,7 +155,7 @@ fn merge_piece(runs: &[Run], mut rests: Vec<Range<usize>>) -> Result<Merged, Err
         if rest.start >= rest.end {
             std::collections::binary_heap::PeekMut::pop(least);
         } else {
-            *least = Reverse((run.key(rest.start), number));
+            *least = next_of(number, rest.start);
         }
     }
     Ok(merging.finish())

@@ -82,7 +82,7 @@ pub struct Took {
     pub backend: Duration,
     /// Reading the log.
     pub log: Duration,
-    /// Restoring the store from the database: the index of keys, leases, users, members.
+    /// Meanwhile: restoring the store from the database: the index of keys, leases, users, members.
     pub store: Duration,
 }
 
@@ -204,6 +204,12 @@ fn open_backend(disk: &Arc<dyn Disk>, config: &Config) -> Result<Backend, Error>
             );
         }
     }
+}
+
+fn open_backend_in_shape(disk: &Arc<dyn Disk>, config: &Config) -> Result<Backend, Error> {
+    let mut backend = open_backend(disk, config)?;
+    defragment_if_due(&mut backend, config)?;
+    Ok(backend)
 }
 
 /// `--bootstrap-defrag-threshold-megabytes`.
@@ -427,19 +433,32 @@ fn seed_entries(members: &[store::Member]) -> Vec<Entry> {
     members.iter().enumerate().map(entry).collect()
 }
 
-/// A start from existing files.
+/// A start from existing files. The log is read while the store is put together from the database.
 fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
-    let wal_dir = config.wal_path();
-    let (records, took_records) = timed(|| wal::snapshot_records(disk.as_ref(), &wal_dir))?;
-    let newest = records.last().cloned().unwrap_or_default();
-    let (mut backend, took_backend) = timed(|| open_backend_at(disk, config, newest.index))?;
-    defragment_if_due(&mut backend, config)?;
-    let ((mut wal, replay), took_log) =
-        timed(|| Wal::open(disk.clone(), &wal_dir, &newest, wal::Options::default()))?;
-    let (member_id, cluster_id) = codec::decode_metadata(&replay.metadata)
+    let metadata = wal::metadata(disk.as_ref(), &config.wal_path())?;
+    let (member_id, cluster_id) = codec::decode_metadata(&metadata)
         .map(|(member, cluster)| (member.0, cluster))
         .map_err(|error| Error::Damaged(format!("failed to decode the metadata of the log: {error}")))?;
-    let (mut store, took_store) = timed(|| open_store(backend, config, member_id, cluster_id))?;
+    let (backend, took_backend) = timed(|| open_backend_in_shape(disk, config))?;
+    let consistent = consistent_index(&backend)?;
+    let store_of = |backend| timed(|| open_store(backend, config, member_id, cluster_id));
+    let (log, store) = std::thread::scope(|scope| {
+        let log = std::thread::Builder::new()
+            .name("log".into())
+            .spawn_scoped(scope, || timed(|| Log::open(disk, config)))
+            .map_err(|error| Error::Disk("cannot start a thread".into(), error))?;
+        let store = store_of(backend);
+        Ok::<_, Error>((log.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), store))
+    })?;
+    let (Log { records, newest, mut wal, replay }, took_log) = log?;
+    let (mut store, took_store) = if consistent >= newest.index {
+        store?
+    } else {
+        // Whatever came of a database that the one received from a leader is to replace.
+        drop(store);
+        take_received_db(disk, config, consistent, newest.index)?;
+        store_of(open_backend_in_shape(disk, config)?)?
+    };
     let seeded = old::seed_from_v2(disk.as_ref(), config, &mut store, &records, &replay.entries)?;
     let mut entries = replay.entries;
     let mut hard_state = replay.hard_state;
@@ -476,7 +495,7 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
         was_initialized: true,
         has_v2_requests,
         remotes: Vec::new(),
-        took: Took { backend: took_backend, log: took_records + took_log, store: took_store },
+        took: Took { backend: took_backend, log: took_log, store: took_store },
     })
 }
 
@@ -485,16 +504,38 @@ fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> 
     Ok((work()?, start.elapsed()))
 }
 
-/// The database, which must include the snapshot: if it lags, one received from a leader is waiting beside it.
-fn open_backend_at(disk: &Arc<dyn Disk>, config: &Config, snapshot: Index) -> Result<Backend, Error> {
-    let backend = open_backend(disk, config)?;
-    let consistent = backend
-        .get(Bucket::Meta, schema::meta::CONSISTENT_INDEX)?
-        .and_then(|v| <[u8; 8]>::try_from(&v[..]).ok())
-        .map_or(0, u64::from_be_bytes);
-    if consistent >= snapshot.0 {
-        return Ok(backend);
+/// What a member's log says.
+struct Log {
+    records: Vec<wal::SnapshotRecord>,
+    newest: wal::SnapshotRecord,
+    wal: Wal,
+    replay: wal::Replay,
+}
+
+impl Log {
+    fn open(disk: &Arc<dyn Disk>, config: &Config) -> Result<Log, Error> {
+        let dir = config.wal_path();
+        let records = wal::snapshot_records(disk.as_ref(), &dir)?;
+        let newest = records.last().cloned().unwrap_or_default();
+        let (wal, replay) = Wal::open(disk.clone(), &dir, &newest, wal::Options::default())?;
+        Ok(Log { records, newest, wal, replay })
     }
+}
+
+/// The last entry that the database includes.
+fn consistent_index(backend: &Backend) -> Result<Index, Error> {
+    let stored = backend.get(Bucket::Meta, schema::meta::CONSISTENT_INDEX)?;
+    let index = stored.and_then(|v| <[u8; 8]>::try_from(&v[..]).ok()).map_or(0, u64::from_be_bytes);
+    Ok(Index(index))
+}
+
+/// A database must include the snapshot: if it lags, one received from a leader is waiting beside it.
+fn take_received_db(
+    disk: &Arc<dyn Disk>,
+    config: &Config,
+    consistent: Index,
+    snapshot: Index,
+) -> Result<(), Error> {
     let received = config.snap_path().join(wal::snap::received_db_name(snapshot));
     if !disk.exists(&received) {
         return Err(Error::Damaged(
@@ -503,14 +544,12 @@ fn open_backend_at(disk: &Arc<dyn Disk>, config: &Config, snapshot: Index) -> Re
     }
     log::info!(
         "Recovering from snapshot backend",
-        "consistent-index" = consistent,
+        "consistent-index" = consistent.0,
         "snapshot-index" = snapshot.0
     );
-    drop(backend);
     let shown = |error| Error::Disk(format!("cannot rename {}", received.display()), error);
     disk.rename(&received, &config.db_path()).map_err(shown)?;
-    disk.sync_dir(&config.snap_path()).map_err(shown)?;
-    open_backend(disk, config)
+    disk.sync_dir(&config.snap_path()).map_err(shown)
 }
 
 /// The store's membership in raft's words.
@@ -578,6 +617,9 @@ fn force_new_cluster(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use prost::Message as _;
+    use proto::raftpb;
+
     use super::*;
 
     fn config(cluster: &str, token: &str) -> Config {
@@ -648,5 +690,53 @@ pub(crate) mod tests {
             assert!(!again.restored.entries.is_empty(), "cut off at change {op}: nobody can be elected");
         }
         assert!(op > 10, "only {op} changes");
+    }
+
+    /// The bytes of a file, and a file of these bytes.
+    fn file_bytes(disk: &dyn Disk, path: &Path) -> Vec<u8> {
+        let file = disk.open(path, Open::read()).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    fn put_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) {
+        disk.open(path, Open::truncate(0o600)).unwrap().write_at(bytes, 0).unwrap();
+    }
+
+    #[test]
+    fn a_database_behind_the_snapshot_is_replaced_by_the_one_that_waits_beside_it() {
+        let disk = disk::MemDisk::new(0);
+        let (config, Booted { mut wal, mut store, restored, member_id, .. }) = (fresh(), start(&disk));
+        let change = raftpb::ConfChange::decode(restored.entries[0].data.clone()).unwrap();
+        store.apply_conf_change(1, 1, &change);
+        let mut apply = |index: u64| {
+            store.apply(store::Entry { index, term: 1, data: &bytes::Bytes::new() }, true);
+            store.commit().unwrap();
+            file_bytes(&disk, &config.db_path())
+        };
+        let (old, new) = (apply(2), apply(5));
+        drop(store);
+        let entry = |index| Entry {
+            term: Term(1),
+            index: Index(index),
+            kind: EntryKind::Normal,
+            data: bytes::Bytes::new(),
+        };
+        let state = HardState { term: Term(1), vote: MemberId::NONE, commit: Index(5) };
+        wal.append(Some(&state), &(2..=5).map(entry).collect::<Vec<_>>()).unwrap();
+        let conf_state = Some(ConfState { voters: vec![MemberId(member_id)], ..ConfState::default() });
+        let snapshot = wal::SnapshotRecord { index: Index(5), term: Term(1), conf_state };
+        wal.save_snapshot(&snapshot).unwrap();
+        wal.close().unwrap();
+
+        let received = config.snap_path().join(wal::snap::received_db_name(Index(5)));
+        put_file(&disk, &config.db_path(), &old);
+        let refused =
+            boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &config, None).err().unwrap().to_string();
+        assert!(refused.contains("failed to find database snapshot file"), "{refused}");
+        put_file(&disk, &received, &new);
+        assert_eq!(start(&disk).store.consistent_index(), 5);
+        assert!(!disk.exists(&received));
     }
 }

@@ -150,7 +150,8 @@ pub fn ready(start: &Start) {
         "opening-db" = start.took.backend,
         "reading-wal" = start.took.log,
         "restoring-store" = start.took.store,
-        "other-files" = start.opened.saturating_sub(start.took.backend + start.took.log + start.took.store),
+        "other-files" =
+            start.opened.saturating_sub(start.took.backend + start.took.log.max(start.took.store)),
         "replaying-and-joining" = took.saturating_sub(start.opened)
     );
 }

@@ -21,7 +21,7 @@ pub mod snap;
 mod wal;
 
 pub use error::Error;
-pub use reader::{RecordAt, Replay, records, snapshot_records};
+pub use reader::{RecordAt, Replay, metadata, records, snapshot_records};
 pub use record::Kind;
 pub use wal::Wal;
 

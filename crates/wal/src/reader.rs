@@ -55,6 +55,14 @@ impl Wal {
     }
 }
 
+/// What the log was created with, from the head of its oldest segment. Changes nothing.
+pub fn metadata(disk: &dyn Disk, dir: &Path) -> Result<Bytes, Error> {
+    let names = segment::names(disk, dir)?;
+    let oldest = names.first().ok_or(Error::NotFound { dir: dir.to_owned(), index: Index(0) })?;
+    let segments = segment::open_all(disk, dir, std::slice::from_ref(oldest), Open::read())?;
+    segment::metadata(&segments[0])
+}
+
 /// The snapshots the log knows that are no further than its commit index, oldest first (etcd: ValidSnapshotEntries).
 /// Reads all segments; changes nothing.
 pub fn snapshot_records(disk: &dyn Disk, dir: &Path) -> Result<Vec<SnapshotRecord>, Error> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use disk::{Disk, File, Lock, Open};
 
 use crate::Error;
@@ -138,6 +139,24 @@ pub(crate) fn scan(
         chain = frames.chain;
     }
     Ok(end)
+}
+
+/// The metadata in a segment's head.
+pub(crate) fn metadata(segment: &Segment) -> Result<Bytes, Error> {
+    let mut frames = Frames::new(segment, None)?;
+    let mut place = 0;
+    loop {
+        let offset = frames.at;
+        let damaged = |what: String| Error::damaged(&segment.path, offset, what);
+        let Next::Record(record) = frames.next()? else {
+            return Err(damaged("the segment has no head".into()));
+        };
+        check_head(place, record.kind).map_err(damaged)?;
+        if record.kind == Kind::Metadata {
+            return Ok(Bytes::copy_from_slice(record.data));
+        }
+        place += 1;
+    }
 }
 
 /// Every segment begins with the chain and the metadata; a record in their place has a wrong type.

@@ -10,7 +10,7 @@ use disk::{Disk, MemDisk, Open, OsDisk};
 use model::{Chance, Model, entry};
 use proptest::prelude::*;
 use raft::{ConfState, Entry, EntryKind, HardState, Index, MemberId, Term};
-use wal::{Error, Options, SnapshotRecord, Wal, records, snapshot_records};
+use wal::{Error, Options, SnapshotRecord, Wal, metadata, records, snapshot_records};
 
 const SMALL: Options = Options { segment_bytes: 2048 };
 
@@ -132,6 +132,19 @@ fn a_snapshot_beyond_the_commit_index_is_not_valid() {
     wal.append(Some(&state(1, 2)), &[]).unwrap();
     wal.sync().unwrap();
     assert_eq!(snapshot_records(&*disk, dir()).unwrap().pop(), Some(record(2, 1)));
+}
+
+#[test]
+fn the_metadata_is_that_of_the_oldest_segment_there_is() {
+    let (disk, mem, mut wal) = created(SMALL);
+    assert!(matches!(metadata(&*disk, Path::new("/member")), Err(Error::NotFound { .. })));
+    fill(&mut wal, 1, 20);
+    let first = dir().join(&segments(&*disk)[0]);
+    mem.remove(&first).unwrap();
+    assert_eq!(metadata(&*disk, dir()).unwrap(), "meta");
+    let oldest = dir().join(&segments(&*disk)[0]);
+    mem.open(&oldest, Open::write()).unwrap().write_at(&[7], 20).unwrap();
+    assert!(matches!(metadata(&*disk, dir()), Err(Error::Damaged { .. })));
 }
 
 #[test]

@@ -95,11 +95,9 @@ impl Walk<'_> {
         page: Page<'_>,
         each: &mut impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        for index in page.search(self.from)?.0..page.count {
+        let end = self.to.map_or(Ok(page.count), |to| page.search(to).map(|(end, _)| end))?;
+        for index in page.search(self.from)?.0..end {
             let element = page.leaf_element(index)?;
-            if self.is_behind(element.key) {
-                break;
-            }
             if element.flags & BUCKET == 0 {
                 each(element.key, element.value)?;
             }
