@@ -106,6 +106,11 @@ impl ReadTx {
         Some(Stored::Committed(Committed { value: pages.at(place)?, pages }))
     }
 
+    /// [`ReadTx::at`] will be asked for this soon.
+    pub fn prefetch(&self, place: Place) {
+        self.view.committed.pages.prefetch(place);
+    }
+
     /// Records with `from <= key < to` in rising order (`to` = `None`: to the end). After an error the iterator ends.
     pub fn range(&self, bucket: Bucket, from: &[u8], to: Option<&[u8]>) -> Range {
         Range::new(&self.view, bucket, (from, to), false)

@@ -18,6 +18,8 @@ use crate::{Error, KvReader, RangeQuery, Revision, View};
 
 /// Records found together.
 const BATCH: usize = if cfg!(test) { 8 } else { 1024 };
+/// Records that are fetched from memory while others are copied.
+const AHEAD: usize = 8;
 /// Places are packed into pieces of this length, which go as they are used up.
 const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 64 * 1024 };
 
@@ -26,6 +28,8 @@ const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 64 * 1024 };
 pub struct Listing {
     tx: ReadTx,
     packed: Packed,
+    /// The next of them, which the processor is fetching.
+    ahead: VecDeque<Option<Place>>,
     /// Records that are not in the file yet.
     pending: VecDeque<Bytes>,
     len: usize,
@@ -64,6 +68,7 @@ impl Listing {
         let listing = Listing {
             tx: view.tx.clone(),
             packed: Packed::default(),
+            ahead: VecDeque::new(),
             pending: VecDeque::new(),
             len: 0,
             encoded_len: 0,
@@ -113,7 +118,15 @@ impl Listing {
     /// The next record, where it stands. Nothing comes after an error.
     pub fn next_stored(&mut self) -> Option<Result<Stored<'_>, Error>> {
         self.len = self.len.checked_sub(1)?;
-        let record = match self.packed.pop() {
+        while self.ahead.len() < AHEAD
+            && let Some(place) = self.packed.pop()
+        {
+            if let Some(place) = place {
+                self.tx.prefetch(place);
+            }
+            self.ahead.push_back(place);
+        }
+        let record = match self.ahead.pop_front() {
             None => None,
             Some(None) => self.pending.pop_front().map(Stored::Pending),
             Some(Some(place)) => self.tx.at(place),

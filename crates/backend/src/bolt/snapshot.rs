@@ -124,6 +124,11 @@ impl Pages {
         self.map.get(place.offset, place.len)
     }
 
+    /// What stands there will be looked at soon.
+    pub(crate) fn prefetch(&self, place: Place) {
+        self.map.prefetch(place.offset, place.len);
+    }
+
     /// Touches leaves of which so many elements are wanted, without waiting for any: first their headers, then the keys
     /// of those that are wanted for the most part.
     pub(crate) fn fetch(&self, leaves: impl Iterator<Item = (PageId, usize)> + Clone) {
