@@ -156,7 +156,11 @@ impl Run {
     fn compare_in_bulk(&mut self, read: &ReadTx, bucket: Bucket, expected: &[(Vec<u8>, Vec<u8>)]) {
         let mut cuts = read.cuts(bucket, 1 + self.random.below(10) as usize).unwrap();
         assert!(cuts.is_sorted_by(|a, b| a < b));
-        cuts.insert(0, Vec::new());
+        // At some keys, too, and behind some.
+        let some = || expected.iter().step_by(37).map(|(key, _)| &key[..]);
+        cuts.extend(some().map(<[u8]>::to_vec).chain(some().map(|key| [key, b"absent"].concat())));
+        cuts.push(Vec::new());
+        cuts.sort();
         let mut scanned = Vec::new();
         for (n, from) in cuts.iter().enumerate() {
             let take = |key: &[u8], value: &[u8]| -> Result<(), backend::Error> {

@@ -79,21 +79,14 @@ impl Map {
     }
 
     /// Has the processor fetch the beginning of `len` bytes at `offset`, which will be looked at soon. Waits for nothing, and
-    /// does not harm whatever is there.
+    /// does not harm whatever is there. Of more the processor sees by itself that it is wanted.
     pub fn prefetch(&self, offset: u64, len: usize) {
         const LINE: usize = 64;
-        /// The processor sees by itself that more is wanted.
         const BYTES_MAX: usize = 2048;
-        #[cfg(target_arch = "x86_64")]
-        if let Ok(offset) = usize::try_from(offset) {
-            let start = self.as_ref().as_ptr().wrapping_add(offset);
-            for at in (0..len.min(BYTES_MAX)).step_by(LINE) {
-                // SAFETY: a prefetch is a hint: it reads nothing and never faults, whatever the address.
-                unsafe {
-                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                    _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast());
-                }
-            }
+        let Ok(offset) = usize::try_from(offset) else { return };
+        let start = self.as_ref().as_ptr().wrapping_add(offset & !(LINE - 1));
+        for at in (0..offset % LINE + len.min(BYTES_MAX)).step_by(LINE) {
+            prefetch(start.wrapping_add(at));
         }
     }
 
@@ -106,6 +99,16 @@ impl Map {
         self.as_ref().get(usize::try_from(offset).ok()?..usize::try_from(end).ok()?)
     }
 }
+
+#[cfg(target_arch = "x86_64")]
+fn prefetch(at: *const u8) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch is a hint: it reads nothing and never faults, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_: *const u8) {}
 
 /// The whole mapping. Bytes beyond the end of the file must not be touched: the system kills the process for it.
 /// Meant as the owner behind `Bytes` slices whose bounds came from [`Map::get`].

@@ -78,7 +78,7 @@ pub struct Booted {
 /// How long the parts of a start took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Took {
-    /// Opening the database: its lock, its head, which of its pages are free.
+    /// Opening the database: its lock, its head, which of its pages are free, and a defragmentation that is due.
     pub backend: Duration,
     /// Reading the log.
     pub log: Duration,
@@ -442,14 +442,16 @@ fn restart(disk: &Arc<dyn Disk>, config: &Config) -> Result<Booted, Error> {
     let (backend, took_backend) = timed(|| open_backend_in_shape(disk, config))?;
     let consistent = consistent_index(&backend)?;
     let store_of = |backend| timed(|| open_store(backend, config, member_id, cluster_id));
+    let read_log = || timed(|| Log::open(disk, config));
     let (log, store) = std::thread::scope(|scope| {
-        let log = std::thread::Builder::new()
-            .name("log".into())
-            .spawn_scoped(scope, || timed(|| Log::open(disk, config)))
-            .map_err(|error| Error::Disk("cannot start a thread".into(), error))?;
+        let log = std::thread::Builder::new().name("log".into()).spawn_scoped(scope, read_log);
         let store = store_of(backend);
-        Ok::<_, Error>((log.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), store))
-    })?;
+        let log = match log {
+            Ok(log) => log.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => read_log(),
+        };
+        (log, store)
+    });
     let (Log { records, newest, mut wal, replay }, took_log) = log?;
     let (mut store, took_store) = if consistent >= newest.index {
         store?
@@ -617,6 +619,7 @@ fn force_new_cluster(
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use bytes::Bytes;
     use prost::Message as _;
     use proto::raftpb;
 
@@ -711,7 +714,7 @@ pub(crate) mod tests {
         let change = raftpb::ConfChange::decode(restored.entries[0].data.clone()).unwrap();
         store.apply_conf_change(1, 1, &change);
         let mut apply = |index: u64| {
-            store.apply(store::Entry { index, term: 1, data: &bytes::Bytes::new() }, true);
+            store.apply(store::Entry { index, term: 1, data: &Bytes::new() }, true);
             store.commit().unwrap();
             file_bytes(&disk, &config.db_path())
         };
@@ -735,8 +738,18 @@ pub(crate) mod tests {
         let refused =
             boot(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &config, None).err().unwrap().to_string();
         assert!(refused.contains("failed to find database snapshot file"), "{refused}");
-        put_file(&disk, &received, &new);
-        assert_eq!(start(&disk).store.consistent_index(), 5);
-        assert!(!disk.exists(&received));
+        for _ in 0..2 {
+            put_file(&disk, &received, &new);
+            assert_eq!(start(&disk).store.consistent_index(), 5);
+            assert!(!disk.exists(&received));
+            // Once more with one that no store can be made of.
+            put_file(&disk, &config.db_path(), &old);
+            let shared = Arc::new(disk.clone()) as Arc<dyn Disk>;
+            let mut backend = open_backend(&shared, &config).unwrap();
+            let version = Bytes::from_static(b"9.9.0");
+            backend.put(Bucket::Meta, Bytes::from_static(schema::meta::STORAGE_VERSION), version);
+            backend.commit().unwrap();
+            open_store(backend, &config, member_id, 1).err().unwrap();
+        }
     }
 }

@@ -55,11 +55,11 @@ impl Wal {
     }
 }
 
-/// What the log was created with, from the head of its oldest segment. Changes nothing.
+/// What the log was created with, from the head of its newest segment, which every replay reads, too. Changes nothing.
 pub fn metadata(disk: &dyn Disk, dir: &Path) -> Result<Bytes, Error> {
     let names = segment::names(disk, dir)?;
-    let oldest = names.first().ok_or(Error::NotFound { dir: dir.to_owned(), index: Index(0) })?;
-    let segments = segment::open_all(disk, dir, std::slice::from_ref(oldest), Open::read())?;
+    let newest = names.last().ok_or(Error::NotFound { dir: dir.to_owned(), index: Index(0) })?;
+    let segments = segment::open_all(disk, dir, std::slice::from_ref(newest), Open::read())?;
     segment::metadata(&segments[0])
 }
 

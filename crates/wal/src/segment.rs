@@ -148,8 +148,10 @@ pub(crate) fn metadata(segment: &Segment) -> Result<Bytes, Error> {
     loop {
         let offset = frames.at;
         let damaged = |what: String| Error::damaged(&segment.path, offset, what);
-        let Next::Record(record) = frames.next()? else {
-            return Err(damaged("the segment has no head".into()));
+        let record = match frames.next()? {
+            Next::Record(record) => record,
+            Next::Torn(what) => return Err(damaged(what)),
+            Next::End => return Err(damaged("the segment has no head".into())),
         };
         check_head(place, record.kind).map_err(damaged)?;
         if record.kind == Kind::Metadata {

@@ -135,15 +135,16 @@ fn a_snapshot_beyond_the_commit_index_is_not_valid() {
 }
 
 #[test]
-fn the_metadata_is_that_of_the_oldest_segment_there_is() {
+fn the_metadata_is_in_the_head_of_the_newest_segment() {
     let (disk, mem, mut wal) = created(SMALL);
     assert!(matches!(metadata(&*disk, Path::new("/member")), Err(Error::NotFound { .. })));
     fill(&mut wal, 1, 20);
-    let first = dir().join(&segments(&*disk)[0]);
-    mem.remove(&first).unwrap();
     assert_eq!(metadata(&*disk, dir()).unwrap(), "meta");
-    let oldest = dir().join(&segments(&*disk)[0]);
-    mem.open(&oldest, Open::write()).unwrap().write_at(&[7], 20).unwrap();
+    let all = segments(&*disk);
+    let spoil = |name: &str| mem.open(&dir().join(name), Open::write()).unwrap().write_at(&[7], 20).unwrap();
+    spoil(&all[0]);
+    assert_eq!(metadata(&*disk, dir()).unwrap(), "meta");
+    spoil(&all[all.len() - 1]);
     assert!(matches!(metadata(&*disk, dir()), Err(Error::Damaged { .. })));
 }
 

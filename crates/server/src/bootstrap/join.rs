@@ -38,7 +38,7 @@ pub async fn find(disk: &dyn Disk, config: &Config, dialer: &Dialer) -> Result<O
         let refused = "discovery URL should not be set when joining existing initial cluster";
         return Err(Error::Config(refused.into()));
     }
-    let fits = |cluster: &Cluster| matched(&local, cluster, &config.name).is_ok();
+    let fits = |cluster: &Cluster| is_expected(&local, cluster, &config.name);
     let found = ask::cluster(dialer, &others, CLUSTER_WAIT, true, fits).await;
     let cluster =
         found.map_err(|error| Error::Config(format!("cannot fetch cluster info from peer urls: {error}")))?;
@@ -99,6 +99,12 @@ pub fn matched(local: &[Member], cluster: &Cluster, name: &str) -> Result<Member
         Some(own) => Ok(own),
         None => refused(format!("no member of the cluster has the peer URLs given for {name}")),
     }
+}
+
+/// The cluster waits for this member: it has been added, and was never there. A list that has it with client URLs may be of
+/// the time of a member that was removed.
+fn is_expected(local: &[Member], cluster: &Cluster, name: &str) -> bool {
+    matched(local, cluster, name).is_ok_and(|own| own.client_urls.is_empty())
 }
 
 fn shown(cluster: &Cluster) -> String {
@@ -217,6 +223,17 @@ mod tests {
         // A name stands for its address.
         let cluster = running(&[(11, "http://localhost:1"), (22, "http://127.0.0.1:2")]);
         assert_eq!(matched(&local, &cluster, "b").unwrap().id, 22);
+    }
+
+    #[test]
+    fn a_list_that_knows_of_an_earlier_life_of_the_member_may_be_old() {
+        let local = local("a=http://127.0.0.1:1,b=http://127.0.0.1:2");
+        let mut cluster = running(&[(11, "http://127.0.0.1:1"), (22, "http://127.0.0.1:2")]);
+        assert!(is_expected(&local, &cluster, "b"));
+        cluster.members[0].client_urls = vec!["http://127.0.0.1:3".into()];
+        assert!(is_expected(&local, &cluster, "b"), "others have been there");
+        cluster.members[1].client_urls = vec!["http://127.0.0.1:4".into()];
+        assert!(!is_expected(&local, &cluster, "b"));
     }
 
     #[test]

@@ -40,6 +40,9 @@ const SLICES: usize = 64;
 const BURST_BYTES: usize = 1 << 20;
 const BURSTS_BYTES: usize = 8 << 20;
 
+/// Room for so many notes of what handlers took stays with a connection.
+const RELEASES_KEPT: usize = 64;
+
 type Frame = http_body::Frame<Bytes>;
 
 /// What a stream waits for.
@@ -230,6 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
         for (stream, len) in self.released.drain(..) {
             self.connection.release(stream, len);
         }
+        self.released.shrink_to(RELEASES_KEPT);
         any
     }
 
@@ -353,6 +357,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             }
             let can_read_again = was_full && !self.connection.is_output_full();
             if !can_read_again && !self.connection.has_cleared() {
+                if goes_on {
+                    // Nobody has been asked yet to say what comes next.
+                    cx.waker().wake_by_ref();
+                }
                 return Ok(());
             }
             if was_full {

@@ -314,12 +314,19 @@ mod tests {
         let fresh =
             b"HTTP/1.1 200 OK\r\nX-Etcd-Cluster-Id: 7\r\nContent-Length: 19\r\n\r\n[{\"id\":2},{\"id\":1}]";
         let dialer = Dialer::new(&Config::default());
-        for (fitting, expected) in [(2, &[1, 2][..]), (3, &[1][..])] {
-            let urls = [of(stale).await, of(fresh).await];
+        let none = b"HTTP/1.1 200 OK\r\nX-Etcd-Cluster-Id: 7\r\nContent-Length: 2\r\n\r\n[]";
+        for (fitting, then, expected) in
+            [(2, &fresh[..], &[1, 2][..]), (3, &fresh[..], &[1]), (2, &none[..], &[1])]
+        {
+            let urls = [of(stale).await, of(then).await];
             let fits = |cluster: &Cluster| cluster.members.len() == fitting;
             let told = cluster(&dialer, &urls, Duration::from_secs(5), true, fits).await.unwrap();
             assert_eq!(told.members.iter().map(|member| member.id).collect::<Vec<_>>(), expected);
         }
+        let urls = [of(none).await, of(fresh).await];
+        cluster(&dialer, &urls, Duration::from_secs(5), true, |_| true)
+            .await
+            .expect_err("it ends the search");
     }
 
     #[test]

@@ -110,10 +110,11 @@ async fn a_handler_with_a_task_of_its_own_gets_a_body_of_any_length() {
     assert_eq!(soon(all).await, LEN);
 }
 
-/// A socket whose client has said all it will, and takes everything at once.
+/// A socket whose client has said all it will, and takes everything at once until it has no room.
 struct Greedy {
     said: Cursor<Vec<u8>>,
     taken: Arc<AtomicUsize>,
+    room: usize,
 }
 
 impl AsyncRead for Greedy {
@@ -135,8 +136,9 @@ impl AsyncRead for Greedy {
 
 impl AsyncWrite for Greedy {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.taken.fetch_add(bytes.len(), Ordering::Relaxed);
-        Poll::Ready(Ok(bytes.len()))
+        let len = bytes.len().min(self.room - self.taken.load(Ordering::Relaxed));
+        self.taken.fetch_add(len, Ordering::Relaxed);
+        if len == 0 { Poll::Pending } else { Poll::Ready(Ok(len)) }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -148,39 +150,81 @@ impl AsyncWrite for Greedy {
     }
 }
 
-#[tokio::test]
-async fn a_long_answer_that_is_taken_at_once_lets_others_go_between_its_bursts() {
-    const LEN: usize = 10 << 20;
-    let calls: Calls = Arc::new(|_, _, _| {
-        let (head, tail) = (Bytes::new(), Bytes::new());
-        let records = vec![Bytes::from_static(&[7; 1024]); LEN / 1024].into();
-        let list = Message::List { head, records, tail };
-        Box::pin(async { Answered::Body(Body::unary(list)) })
-    });
+/// A connection with as large windows as there are, on which these paths (of one letter) are asked for, and what is taken
+/// of its answers.
+fn asked(paths: &[u8], room: usize, calls: Calls) -> (Serving<Greedy>, Arc<AtomicUsize>) {
     let mut said = http2::PREFACE.to_vec();
-    // The stream's window, the connection's, and a request for "/a".
     said.extend(b"\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff");
     said.extend(b"\0\0\x04\x08\0\0\0\0\0\x7f\0\0\0");
-    said.extend(b"\0\0\x06\x01\x05\0\0\0\x01\x83\x86\x04\x02/a");
+    for (nth, path) in paths.iter().enumerate() {
+        said.extend(b"\0\0\x06\x01\x05\0\0\0");
+        said.extend([2 * nth as u8 + 1, 0x83, 0x86, 0x04, 0x02, b'/', *path]);
+    }
     let taken = Arc::default();
-    let socket = Greedy { said: Cursor::new(said), taken: Arc::clone(&taken) };
+    let socket = Greedy { said: Cursor::new(said), taken: Arc::clone(&taken), room };
     let limits = Limits {
         streams_max: None,
         keepalive_interval: Duration::ZERO,
         keepalive_timeout: Duration::ZERO,
         ping_interval_min: Duration::from_secs(1),
     };
-    let mut serving = Serving::new(socket, BytesMut::new(), None, calls, limits, pending());
-    let (woken, mut bursts, mut before) = (Arc::new(Woken::default()), Vec::new(), 0);
+    (Serving::new(socket, BytesMut::new(), None, calls, limits, pending()), taken)
+}
+
+fn long_list(len: usize) -> Body {
+    let (head, tail) = (Bytes::new(), Bytes::new());
+    let records = vec![Bytes::from_static(&[7; 1024]); len / 1024].into();
+    Body::unary(Message::List { head, records, tail })
+}
+
+/// Polls until the connection has nothing to do; how much was taken in each turn.
+fn run(serving: &mut Serving<Greedy>, woken: &Arc<Woken>, taken: &AtomicUsize) -> Vec<usize> {
     let waker = Waker::from(woken.clone());
-    while woken.0.swap(false, Ordering::Relaxed) || bursts.is_empty() {
-        assert!(Pin::new(&mut serving).poll(&mut Context::from_waker(&waker)).is_pending());
-        let all = taken.load(Ordering::Relaxed);
-        bursts.push(all - before);
-        before = all;
+    let mut turns = Vec::new();
+    woken.0.store(true, Ordering::Relaxed);
+    while woken.0.swap(false, Ordering::Relaxed) {
+        let before = taken.load(Ordering::Relaxed);
+        assert!(Pin::new(&mut *serving).poll(&mut Context::from_waker(&waker)).is_pending());
+        turns.push(taken.load(Ordering::Relaxed) - before);
     }
-    assert!(before > LEN, "{bursts:?}");
+    turns
+}
+
+#[tokio::test]
+async fn a_long_answer_that_is_taken_at_once_lets_others_go_between_its_bursts() {
+    const LEN: usize = 10 << 20;
+    let calls: Calls = Arc::new(|_, _, _| Box::pin(async { Answered::Body(long_list(LEN)) }));
+    let (mut serving, taken) = asked(b"a", usize::MAX, calls);
+    let bursts = run(&mut serving, &Arc::default(), &taken);
+    assert!(taken.load(Ordering::Relaxed) > LEN, "{bursts:?}");
     assert!(bursts.iter().all(|burst| *burst < BURST_BYTES + 100_000), "{bursts:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_does_not_keep_its_handlers_from_ending() {
+    let (go, ended) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+    let (calls_go, calls_ended) = (go.clone(), ended.clone());
+    let calls: Calls = Arc::new(move |head, _, _| match &head.path[..] {
+        b"/a" => Box::pin(async { Answered::Body(long_list(10 << 20)) }),
+        _ => {
+            let (go, ended) = (calls_go.clone(), calls_ended.clone());
+            Box::pin(async move {
+                go.notified().await;
+                ended.fetch_add(1, Ordering::Relaxed);
+                Answered::NoCall(StatusCode::OK, crate::rpc::error::CANCELED)
+            })
+        }
+    });
+    let (mut serving, taken) = asked(b"bbba", 100_000, calls);
+    let woken = Arc::<Woken>::default();
+    run(&mut serving, &woken, &taken);
+    assert_eq!((taken.load(Ordering::Relaxed), ended.load(Ordering::Relaxed)), (100_000, 0));
+    for nth in 1..=3 {
+        go.notify_one();
+        assert!(woken.0.load(Ordering::Relaxed), "handler {nth} can go on");
+        run(&mut serving, &woken, &taken);
+        assert_eq!(ended.load(Ordering::Relaxed), nth);
+    }
 }
 
 #[derive(Default)]
