@@ -72,6 +72,7 @@ impl Stream {
     }
 
     /// The same for events of one revision; watchers that are added one after the other may share an output.
+    #[inline]
     pub fn push_events(
         &mut self,
         watch_id: WatchId,
