@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::bolt::{self, Db, Snapshot};
 use crate::error::Error;
-use crate::layer::Layer;
+use crate::layer::{Layer, Records};
 use crate::schema::Bucket;
 use crate::view::{Current, Range, ReadTx, Reader, View};
 
@@ -53,6 +53,11 @@ impl Backend {
     /// Puts a record; visible at once to [`Backend::get`] and to readers.
     pub fn put(&mut self, bucket: Bucket, key: Bytes, value: Bytes) {
         self.active.put(bucket, key, value);
+    }
+
+    /// Puts records into [`Bucket::Key`]; visible at once, too.
+    pub fn put_many(&mut self, records: Arc<dyn Records>) {
+        self.active.put_many(records);
     }
 
     /// Deletes a record. In [`Bucket::Key`] this shows only after the commit.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -13,6 +14,22 @@ use crate::schema::Bucket;
 pub(crate) type Record = (Bytes, Bytes);
 /// A change: the key and its new value, `None` if it was deleted.
 pub(crate) type Change = (Bytes, Option<Bytes>);
+
+/// Many records of the `key` bucket, kept together in a form of their owner's choice: one change of a million keys need not
+/// become a million pieces of memory before it is asked for.
+pub trait Records: Send + Sync {
+    /// How many, at least one.
+    fn count(&self) -> usize;
+
+    /// Bytes of all keys and values.
+    fn bytes(&self) -> usize;
+
+    /// The key of the `nth`; they rise.
+    fn key(&self, nth: usize) -> Bytes;
+
+    /// Key and value of the `nth`.
+    fn record(&self, nth: usize) -> (Bytes, Bytes);
+}
 
 /// Pending changes. One thread writes, any number read; a sealed layer no longer changes.
 #[derive(Default)]
@@ -26,9 +43,77 @@ pub(crate) struct Layer {
 /// The `key` bucket: revisions rise, so a put is a push and a look-up a binary search.
 #[derive(Default)]
 struct Revisions {
-    puts: Vec<Record>,
+    puts: Vec<Put>,
     /// Only the file forgets these; readers never look up a compacted revision.
     deletes: BTreeSet<Bytes>,
+}
+
+enum Put {
+    One(Record),
+    Many(Box<Many>),
+}
+
+struct Many {
+    first: Bytes,
+    last: Bytes,
+    records: Arc<dyn Records>,
+}
+
+impl Put {
+    fn first(&self) -> &Bytes {
+        match self {
+            Put::One((key, _)) => key,
+            Put::Many(many) => &many.first,
+        }
+    }
+
+    fn last(&self) -> &Bytes {
+        match self {
+            Put::One((key, _)) => key,
+            Put::Many(many) => &many.last,
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Put::One(_) => 1,
+            Put::Many(many) => many.records.count(),
+        }
+    }
+
+    fn record(&self, nth: usize) -> Record {
+        match self {
+            Put::One(record) => record.clone(),
+            Put::Many(many) => many.records.record(nth),
+        }
+    }
+
+    /// How many records have a key below `to`.
+    fn below(&self, to: &[u8]) -> usize {
+        match self {
+            Put::Many(many) if many.first[..] < *to && *to <= many.last[..] => {
+                let (mut low, mut high) = (0, many.records.count());
+                while low < high {
+                    let middle = low.midpoint(high);
+                    if many.records.key(middle)[..] < *to { low = middle + 1 } else { high = middle }
+                }
+                low
+            }
+            _ if self.last()[..] < *to => self.count(),
+            _ => 0,
+        }
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        match self {
+            Put::One((own, value)) => (own[..] == *key).then(|| value.clone()),
+            Put::Many(many) => {
+                let nth = self.below(key);
+                let found = nth < many.records.count() && many.records.key(nth)[..] == *key;
+                found.then(|| many.records.record(nth).1)
+            }
+        }
+    }
 }
 
 impl Revisions {
@@ -36,26 +121,47 @@ impl Revisions {
         if !self.deletes.is_empty() {
             self.deletes.remove(&key);
         }
-        if self.puts.last().is_none_or(|(last, _)| *last < key) {
-            self.puts.push((key, value));
+        if self.puts.last().is_none_or(|last| *last.last() < key) {
+            self.puts.push(Put::One((key, value)));
             return;
         }
-        match self.puts.binary_search_by(|(k, _)| k.cmp(&key)) {
-            Ok(at) => self.puts[at].1 = value,
-            Err(at) => self.puts.insert(at, (key, value)),
+        let at = self.puts.partition_point(|put| *put.last() < key);
+        match &mut self.puts[at] {
+            Put::One((own, old)) if *own == key => *old = value,
+            Put::Many(many) if many.first <= key => {
+                let many = self.puts.remove(at);
+                self.puts.splice(at..at, (0..many.count()).map(|nth| Put::One(many.record(nth))));
+                self.put(key, value);
+            }
+            _ => self.puts.insert(at, Put::One((key, value))),
+        }
+    }
+
+    fn put_many(&mut self, records: Arc<dyn Records>) {
+        let Some(last) = records.count().checked_sub(1) else { return };
+        let (first, last) = (records.key(0), records.key(last));
+        let rises = self.puts.last().is_none_or(|put| *put.last() < first);
+        if rises && self.deletes.range::<Bytes, _>(&first..=&last).next().is_none() {
+            self.puts.push(Put::Many(Box::new(Many { first, last, records })));
+        } else {
+            (0..records.count()).map(|nth| records.record(nth)).for_each(|(key, value)| self.put(key, value));
         }
     }
 
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        let at = self.puts.binary_search_by(|(k, _)| k.as_ref().cmp(key)).ok()?;
-        Some(self.puts[at].1.clone())
+        let at = self.puts.partition_point(|put| put.last()[..] < *key);
+        self.puts.get(at)?.get(key)
     }
 
-    fn range(&self, from: &[u8], to: Option<&[u8]>) -> impl DoubleEndedIterator<Item = Change> {
-        let start = self.puts.partition_point(|(k, _)| k.as_ref() < from);
-        let end = to.map_or(self.puts.len(), |to| self.puts.partition_point(|(k, _)| k.as_ref() < to));
-        let slice = self.puts.get(start..end).unwrap_or_default();
-        slice.iter().map(|(k, v)| (k.clone(), Some(v.clone())))
+    fn range<'a>(&'a self, from: &'a [u8], to: Option<&'a [u8]>) -> impl DoubleEndedIterator<Item = Change> {
+        let start = self.puts.partition_point(|put| put.last()[..] < *from);
+        let end = to.map_or(self.puts.len(), |to| self.puts.partition_point(|put| put.first()[..] < *to));
+        let puts = self.puts.get(start..end).unwrap_or_default();
+        let records = move |put: &'a Put| {
+            let nths = put.below(from)..to.map_or(put.count(), |to| put.below(to));
+            nths.map(|nth| put.record(nth))
+        };
+        puts.iter().flat_map(records).map(|(key, value)| (key, Some(value)))
     }
 }
 
@@ -67,6 +173,13 @@ impl Layer {
             Bucket::Key => self.revisions.write().put(key, value),
             _ => drop(self.others.write()[bucket.slot()].insert(key, Some(value))),
         }
+    }
+
+    /// Puts records into the `key` bucket.
+    pub(crate) fn put_many(&self, records: Arc<dyn Records>) {
+        self.ops.fetch_add(records.count(), Ordering::Relaxed);
+        self.bytes.fetch_add(records.bytes(), Ordering::Relaxed);
+        self.revisions.write().put_many(records);
     }
 
     pub(crate) fn delete(&self, bucket: Bucket, key: &[u8]) {
@@ -90,7 +203,7 @@ impl Layer {
     /// The lowest key put here (in other buckets than `key`: changed here), if any.
     pub(crate) fn lowest(&self, bucket: Bucket) -> Option<Bytes> {
         match bucket {
-            Bucket::Key => self.revisions.read().puts.first().map(|(key, _)| key.clone()),
+            Bucket::Key => self.revisions.read().puts.first().map(|put| put.first().clone()),
             _ => self.others.read()[bucket.slot()].first_key_value().map(|(key, _)| key.clone()),
         }
     }
@@ -134,7 +247,14 @@ impl Layer {
     ) -> Result<(), E> {
         if bucket == Bucket::Key {
             let revisions = self.revisions.read();
-            revisions.puts.iter().try_for_each(|(k, v)| take(k, Some(v)))?;
+            for put in &revisions.puts {
+                match put {
+                    Put::One((key, value)) => take(key, Some(value))?,
+                    Put::Many(many) => (0..many.records.count())
+                        .map(|nth| many.records.record(nth))
+                        .try_for_each(|(key, value)| take(&key, Some(&value)))?,
+                }
+            }
             return revisions.deletes.iter().try_for_each(|k| take(k, None));
         }
         self.others.read()[bucket.slot()].iter().try_for_each(|(k, v)| take(k, v.as_ref()))
@@ -143,4 +263,85 @@ impl Layer {
 
 fn first(changes: impl DoubleEndedIterator<Item = Change>, falling: bool, max: usize) -> Vec<Change> {
     if falling { changes.rev().take(max).collect() } else { changes.take(max).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The even numbers from one on.
+    struct Even(u8, usize);
+
+    impl Records for Even {
+        fn count(&self) -> usize {
+            self.1
+        }
+
+        fn bytes(&self) -> usize {
+            3 * self.1
+        }
+
+        fn key(&self, nth: usize) -> Bytes {
+            vec![self.0 + 2 * nth as u8].into()
+        }
+
+        fn record(&self, nth: usize) -> Record {
+            (self.key(nth), vec![nth as u8; 2].into())
+        }
+    }
+
+    #[test]
+    fn records_kept_together_read_as_if_each_had_been_put() {
+        // Alone, between others, and where keys do not rise or one was deleted.
+        for script in 0..6 {
+            let (many, each) = (Layer::default(), Layer::default());
+            let put = |n: u8| {
+                for layer in [&many, &each] {
+                    layer.put(Bucket::Key, vec![n].into(), vec![n].into());
+                }
+            };
+            let put_even = |from: u8, count: usize| {
+                let even = Even(from, count);
+                for (key, value) in (0..count).map(|nth| even.record(nth)) {
+                    each.put(Bucket::Key, key, value);
+                }
+                many.put_many(Arc::new(even));
+            };
+            (script > 0).then(|| put(3));
+            put_even(10, 5);
+            (script > 1).then(|| put(30));
+            (script > 2).then(|| put_even(40, 1));
+            (script > 3).then(|| put(12));
+            (script > 3).then(|| put(15));
+            if script > 4 {
+                for (layer, n) in [(&many, 5), (&each, 5), (&many, 62), (&each, 62)] {
+                    layer.delete(Bucket::Key, &[n]);
+                }
+                put_even(50, 9);
+            }
+            assert_eq!((many.ops(), many.bytes()), (each.ops(), each.bytes()));
+            assert_eq!(many.lowest(Bucket::Key), each.lowest(Bucket::Key));
+            for n in 0..80 {
+                assert_eq!(many.get(Bucket::Key, &[n]), each.get(Bucket::Key, &[n]), "{n}");
+                for to in (0..80).map(Some).chain([None]) {
+                    let to = to.map(|to| [to]);
+                    let range = (&[n][..], to.as_ref().map(|to| &to[..]));
+                    for (falling, max) in [(false, 100), (true, 100), (false, 3), (true, 3)] {
+                        let read = |layer: &Layer| layer.range(Bucket::Key, range, falling, max);
+                        assert_eq!(read(&many), read(&each), "{script}: {range:?} {falling}");
+                    }
+                }
+            }
+            let changes = |layer: &Layer| {
+                let mut all = Vec::new();
+                let take = |key: &Bytes, value: Option<&Bytes>| {
+                    all.push((key.clone(), value.cloned()));
+                    Ok::<(), ()>(())
+                };
+                layer.for_each_change(Bucket::Key, take).unwrap();
+                all
+            };
+            assert_eq!(changes(&many), changes(&each));
+        }
+    }
 }

@@ -23,5 +23,6 @@ mod view;
 pub use backend::{Backend, Committer, Options, Phase};
 pub use bolt::{Place, SnapshotSource};
 pub use error::Error;
+pub use layer::Records;
 pub use schema::Bucket;
 pub use view::{Lookup, Range, ReadTx, Reader, Stored};

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use crate::Revision;
+use crate::histories::Histories;
 use crate::history::History;
 
 /// Keys that a block holds at most. Small in unit tests, so that they meet many blocks.
@@ -29,7 +30,7 @@ pub(crate) struct Block {
     rests: Keys,
     /// Of each rest.
     heads: Vec<u64>,
-    histories: Vec<History>,
+    histories: Histories,
 }
 
 impl Keys {
@@ -92,7 +93,7 @@ fn make_room<T>(list: &mut Vec<T>) {
 impl Block {
     /// Of keys in order, one history each.
     pub fn new(keys: &Keys, histories: Vec<History>) -> Block {
-        let mut block = Block { histories, ..Block::default() };
+        let mut block = Block { histories: histories.into(), ..Block::default() };
         block.set_keys(keys);
         block
     }
@@ -112,11 +113,17 @@ impl Block {
         self.histories.len()
     }
 
+    /// The two parts of the key at `place`.
+    pub fn key(&self, place: usize) -> (&[u8], &[u8]) {
+        (&self.prefix, self.rests.get(place))
+    }
+
     /// Writes the key at `place` into `key`, which may hold another key of this block.
     pub fn read_key(&self, place: usize, key: &mut Vec<u8>) {
+        let (start, rest) = self.key(place);
         key.clear();
-        key.extend_from_slice(&self.prefix);
-        key.extend_from_slice(self.rests.get(place));
+        key.extend_from_slice(start);
+        key.extend_from_slice(rest);
     }
 
     /// The lowest key, if there is one.
@@ -140,12 +147,12 @@ impl Block {
         }
     }
 
-    pub fn histories(&self) -> &[History] {
+    pub fn histories(&self) -> &Histories {
         &self.histories
     }
 
-    pub fn history_mut(&mut self, place: usize) -> Option<&mut History> {
-        self.histories.get_mut(place)
+    pub fn histories_mut(&mut self) -> &mut Histories {
+        &mut self.histories
     }
 
     /// Where `key` is, or else where it belongs.
@@ -182,8 +189,9 @@ impl Block {
 
     /// Puts a key where [`Block::find`] says that it belongs.
     pub fn insert(&mut self, place: usize, key: &[u8], history: History) {
-        make_room(&mut self.histories);
-        self.histories.insert(place, history);
+        let histories = self.histories.settled();
+        make_room(histories);
+        histories.insert(place, history);
         match key.strip_prefix(&self.prefix[..]) {
             Some(rest) if !self.heads.is_empty() => {
                 self.rests.insert(place, rest);
@@ -200,18 +208,19 @@ impl Block {
 
     /// Takes the keys from `place` on away into a block of their own.
     pub fn split_off(&mut self, place: usize) -> Block {
-        let right = Block::new(&self.keys(place..self.len()), self.histories.split_off(place));
-        let left = self.keys(0..place);
+        let (left, right) = (self.keys(0..place), self.keys(place..self.len()));
+        let histories = self.histories.settled();
+        let right = Block::new(&right, histories.split_off(place));
+        histories.shrink_to_fit();
         self.set_keys(&left);
-        self.histories.shrink_to_fit();
         right
     }
 
     /// Adds the keys of the block behind.
-    pub fn append(&mut self, behind: Block) {
+    pub fn append(&mut self, mut behind: Block) {
         let mut keys = self.keys(0..self.len());
         (0..behind.len()).for_each(|place| keys.push(&behind.prefix, behind.rests.get(place)));
-        self.histories.extend(behind.histories);
+        self.histories.settled().append(behind.histories.settled());
         self.set_keys(&keys);
     }
 
@@ -219,18 +228,19 @@ impl Block {
     /// reads at `at`. Whether some were dropped.
     pub fn compact(&mut self, after: Option<&[u8]>, at: i64, mut kept: impl FnMut(Revision)) -> bool {
         let first = after.map_or(0, |after| self.find(after).map_or_else(|place| place, |place| place + 1));
-        self.histories[first..].iter_mut().filter_map(|history| history.compact(at)).for_each(&mut kept);
-        if !self.histories[first..].iter().any(History::is_empty) {
+        let histories = self.histories.settled();
+        histories[first..].iter_mut().filter_map(|history| history.compact(at)).for_each(&mut kept);
+        if !histories[first..].iter().any(History::is_empty) {
             return false;
         }
         let mut keys = Keys::default();
-        for (place, history) in self.histories.iter().enumerate() {
+        for (place, history) in histories.iter().enumerate() {
             if !history.is_empty() {
                 keys.push(&self.prefix, self.rests.get(place));
             }
         }
-        self.histories.retain(|history| !history.is_empty());
-        self.histories.shrink_to_fit();
+        histories.retain(|history| !history.is_empty());
+        histories.shrink_to_fit();
         self.set_keys(&keys);
         true
     }

@@ -1,6 +1,10 @@
 //! What a write txn changed, in the form watchers receive it.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::{BufMut, Bytes};
+
+use crate::Deletes;
 
 /// Whether a key was written or deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +33,50 @@ pub struct Event {
     pub prev_kv: Option<Bytes>,
 }
 
-/// All changes of one revision, in the order they were made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// All changes of one revision, in the order they were made; at least one.
+#[derive(Clone, Debug)]
 pub struct EventBatch {
     /// The revision that the changes made.
     pub revision: i64,
-    /// At least one change.
-    pub events: Vec<Event>,
+    events: Vec<Event>,
+    deletes: Vec<(usize, Arc<Deletes>)>,
+    /// With the deletes, once somebody has asked.
+    all: OnceLock<Vec<Event>>,
+}
+
+impl EventBatch {
+    /// Of events of that revision, with many deletes in front of those that have these places.
+    pub(crate) fn new(revision: i64, events: Vec<Event>, deletes: Vec<(usize, Arc<Deletes>)>) -> EventBatch {
+        EventBatch { revision, events, deletes, all: OnceLock::new() }
+    }
+
+    /// Of events of that revision.
+    pub fn of(revision: i64, events: Vec<Event>) -> EventBatch {
+        EventBatch::new(revision, events, Vec::new())
+    }
+
+    /// Everything that was changed. Those of a large delete are made when this is first asked for.
+    pub fn events(&self) -> &[Event] {
+        if self.deletes.is_empty() { &self.events } else { self.all.get_or_init(|| self.unfold()) }
+    }
+
+    /// What was changed but for large deletes, and how many keys these have deleted.
+    pub fn parts(&self) -> (&[Event], usize) {
+        (&self.events, self.deletes.iter().map(|(_, deletes)| deletes.len()).sum())
+    }
+
+    fn unfold(&self) -> Vec<Event> {
+        let (events, deleted) = self.parts();
+        let mut all = Vec::with_capacity(events.len() + deleted);
+        let mut from = 0;
+        for (place, deletes) in &self.deletes {
+            all.extend_from_slice(&events[from..*place]);
+            all.extend(deletes.events());
+            from = *place;
+        }
+        all.extend_from_slice(&events[from..]);
+        all
+    }
 }
 
 impl Event {

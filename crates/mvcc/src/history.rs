@@ -1,7 +1,5 @@
 //! A key's history as the index holds it. Most keys have a single kept revision, and that takes three words.
 
-use std::num::NonZeroU32;
-
 use crate::Revision;
 use crate::key_index::{KeyIndex, Seen};
 
@@ -10,33 +8,62 @@ use crate::key_index::{KeyIndex, Seen};
 pub(crate) enum History {
     /// One kept revision of a key that exists.
     One(One),
-    /// Anything else.
+    /// Anything else of a key that exists.
     More(Box<KeyIndex>),
+    /// What is kept of a key that was then deleted. A million keys may go at once: what was kept is not even looked at.
+    Gone(Box<Gone>),
+    /// Anything else of a key that is deleted.
+    Dead(Box<KeyIndex>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct One {
     main: i64,
     create_revision: i64,
-    sub: u32,
-    /// Never 0, so that the enum around needs no room for a tag.
-    version: NonZeroU32,
+    version: u32,
+    /// Little end first.
+    sub: [u8; 3],
+    spare: Spare,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    /// Of a key that exists.
+    before: History,
+    tombstone: Revision,
+}
+
+/// A byte of which one value is used: the others are room for the tag of the enum around.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Spare {
+    Zero = 0,
 }
 
 impl One {
+    /// Holds a place.
+    const NOTHING: One = One { main: 0, create_revision: 0, version: 0, sub: [0; 3], spare: Spare::Zero };
+
     /// None if a number is too large for its place.
     fn new(seen: Seen) -> Option<One> {
         let Revision { main, sub } = seen.modified;
-        let (sub, version) = (u32::try_from(sub).ok()?, u32::try_from(seen.version).ok()?);
-        Some(One { main, create_revision: seen.create_revision, sub, version: NonZeroU32::new(version)? })
+        let [a, b, c, 0] = u32::try_from(sub).ok()?.to_le_bytes() else { return None };
+        let version = u32::try_from(seen.version).ok()?;
+        let create_revision = seen.create_revision;
+        Some(One { main, create_revision, version, sub: [a, b, c], spare: Spare::Zero })
     }
 
     fn seen(self) -> Seen {
         Seen {
-            modified: Revision::new(self.main, i64::from(self.sub)),
+            modified: self.modified(),
             create_revision: self.create_revision,
-            version: i64::from(self.version.get()),
+            version: self.version.into(),
         }
+    }
+
+    fn modified(self) -> Revision {
+        let [a, b, c] = self.sub;
+        Revision::new(self.main, u32::from_le_bytes([a, b, c, 0]).into())
     }
 }
 
@@ -51,55 +78,85 @@ impl History {
 
     /// Of a key of which only a tombstone is left.
     pub fn restored_tombstone(revision: Revision) -> History {
-        History::More(Box::new(KeyIndex::restored_tombstone(revision)))
+        History::Dead(Box::new(KeyIndex::restored_tombstone(revision)))
+    }
+
+    /// Whether the key exists now.
+    pub fn exists(&self) -> bool {
+        matches!(self, History::One(_) | History::More(_))
     }
 
     /// Records a put; false, and nothing changed, if `revision` is not newer than all before.
     #[must_use]
     pub fn put(&mut self, revision: Revision) -> bool {
-        self.change(|whole| whole.put(revision))
-    }
-
-    /// Records a delete; false, and nothing changed, if the key does not exist or `revision` is not newer.
-    #[must_use]
-    pub fn tombstone(&mut self, revision: Revision) -> bool {
-        self.change(|whole| whole.tombstone(revision))
-    }
-
-    fn change(&mut self, change: impl FnOnce(&mut KeyIndex) -> bool) -> bool {
-        let one = match self {
-            History::More(whole) => return change(whole),
-            History::One(one) => one.seen(),
-        };
-        let mut whole = Box::new(KeyIndex::restored(one.create_revision, one.version, one.modified));
-        let changed = change(&mut whole);
+        if let History::More(whole) = self {
+            return whole.put(revision);
+        }
+        let mut whole = Box::new(self.whole());
+        let changed = whole.put(revision);
         if changed {
             *self = History::More(whole);
         }
         changed
     }
 
+    /// Records a delete; false, and nothing changed, if the key does not exist or `revision` is not newer.
+    #[must_use]
+    pub fn tombstone(&mut self, revision: Revision) -> bool {
+        let deletes = self.exists() && self.newest() < Some(revision);
+        if deletes {
+            self.end(revision);
+        }
+        deletes
+    }
+
+    /// Records a delete of a key that exists at a revision that is newer than all before.
+    pub fn end(&mut self, tombstone: Revision) {
+        let before = std::mem::replace(self, History::One(One::NOTHING));
+        *self = History::Gone(Box::new(Gone { before, tombstone }));
+    }
+
+    /// In the form that can hold anything.
+    fn whole(&self) -> KeyIndex {
+        match self {
+            History::More(whole) | History::Dead(whole) => (**whole).clone(),
+            History::One(one) => {
+                let Seen { modified, create_revision, version } = one.seen();
+                KeyIndex::restored(create_revision, version, modified)
+            }
+            History::Gone(gone) => {
+                let mut whole = gone.before.whole();
+                // It was newer then.
+                let _changed = whole.tombstone(gone.tombstone);
+                whole
+            }
+        }
+    }
+
     /// The key as it was at revision `at`; none if it did not exist then.
     pub fn get(&self, at: i64) -> Option<Seen> {
         match self {
             History::One(one) => (one.main <= at).then(|| one.seen()),
-            History::More(whole) => whole.get(at),
+            History::Gone(gone) => gone.before.get(at).filter(|_| at < gone.tombstone.main),
+            History::More(whole) | History::Dead(whole) => whole.get(at),
         }
     }
 
     /// The newest revision, tombstones included.
     pub fn newest(&self) -> Option<Revision> {
         match self {
-            History::One(one) => Some(one.seen().modified),
-            History::More(whole) => whole.newest(),
+            History::One(one) => Some(one.modified()),
+            History::Gone(gone) => Some(gone.tombstone),
+            History::More(whole) | History::Dead(whole) => whole.newest(),
         }
     }
 
     /// Whether `revision` is one of those kept.
     pub fn holds(&self, revision: Revision) -> bool {
         match self {
-            History::One(one) => one.seen().modified == revision,
-            History::More(whole) => whole.holds(revision),
+            History::One(one) => one.modified() == revision,
+            History::Gone(gone) => gone.tombstone == revision || gone.before.holds(revision),
+            History::More(whole) | History::Dead(whole) => whole.holds(revision),
         }
     }
 
@@ -107,6 +164,17 @@ impl History {
     pub fn compact(&mut self, at: i64) -> Option<Revision> {
         match self {
             History::One(_) => self.keep(at),
+            History::Gone(gone) if at < gone.tombstone.main => gone.before.compact(at),
+            History::Gone(gone) if at > gone.tombstone.main => {
+                *self = History::Dead(Box::default());
+                None
+            }
+            History::Gone(gone) => {
+                let tombstone = gone.tombstone;
+                *self = History::restored_tombstone(tombstone);
+                Some(tombstone)
+            }
+            History::Dead(whole) => whole.compact(at),
             History::More(whole) => {
                 let kept = whole.compact(at);
                 if let Some(one) = whole.only().and_then(One::new) {
@@ -120,14 +188,15 @@ impl History {
     /// As [`KeyIndex::keep`].
     pub fn keep(&self, at: i64) -> Option<Revision> {
         match self {
-            History::One(one) => (one.main <= at).then(|| one.seen().modified),
-            History::More(whole) => whole.keep(at),
+            History::One(one) => (one.main <= at).then(|| one.modified()),
+            History::Gone(gone) => gone.before.keep(at).filter(|_| at < gone.tombstone.main),
+            History::More(whole) | History::Dead(whole) => whole.keep(at),
         }
     }
 
     /// Whether nothing is left, so that the key leaves the index.
     pub fn is_empty(&self) -> bool {
-        matches!(self, History::More(whole) if whole.is_empty())
+        matches!(self, History::Dead(whole) if whole.is_empty())
     }
 }
 
@@ -142,32 +211,53 @@ mod tests {
 
     #[test]
     fn a_packed_history_behaves_as_the_whole_one() {
-        let long = i64::from(u32::MAX) + 1;
-        for (version, sub) in [(1, 0), (7, 3), (i64::from(u32::MAX), 0), (long, 0), (1, long), (0, 0)] {
+        let (long, longest_sub) = (i64::from(u32::MAX) + 1, (1 << 24) - 1);
+        let firsts = [
+            (1, 0),
+            (7, 3),
+            (i64::from(u32::MAX), 0),
+            (long, 0),
+            (1, longest_sub),
+            (1, longest_sub + 1),
+            (0, 0),
+        ];
+        for ((version, sub), end) in firsts.into_iter().flat_map(|first| (0..4).map(move |end| (first, end)))
+        {
             let first = Revision::new(5, sub);
             let mut packed = History::restored(2, version, first);
             let mut whole = KeyIndex::restored(2, version, first);
-            for step in 0..7 {
+            for step in 0..10 {
                 for at in 0..30 {
                     assert_eq!(packed.get(at), whole.get(at), "version {version}, sub {sub}, step {step}");
-                    assert_eq!(packed.keep(at), whole.keep(at));
+                    assert_eq!(packed.keep(at), whole.keep(at), "{packed:?} at {at}");
                 }
                 assert_eq!((packed.newest(), packed.is_empty()), (whole.newest(), whole.is_empty()));
-                assert_eq!(packed.holds(first), whole.holds(first));
+                assert_eq!(packed.exists(), whole.get(i64::MAX).is_some());
                 let revision = Revision::new(10 + step, 0);
+                for known in [first, Revision::new(12, 0), Revision::new(15, 0), Revision::new(18, 0)] {
+                    assert_eq!(packed.holds(known), whole.holds(known));
+                }
                 match step {
                     0 => assert_eq!(packed.compact(4), whole.compact(4)),
                     1 => assert_eq!(packed.put(first), whole.put(first)),
                     2 | 3 => assert_eq!(packed.put(revision), whole.put(revision)),
                     4 => {
                         assert_eq!(packed.compact(20), whole.compact(20));
-                        assert_eq!(matches!(packed, History::One(_)), version < long - 2);
+                        let packs = version < long - 2;
+                        assert_eq!(matches!(packed, History::One(_)), packs);
+                        let older = Revision::new(13, 0);
+                        assert_eq!(packed.tombstone(older), whole.tombstone(older));
                     }
                     5 => assert_eq!(packed.tombstone(revision), whole.tombstone(revision)),
+                    6 => assert_eq!(packed.tombstone(revision), whole.tombstone(revision), "it is deleted"),
+                    // Compacted before it was deleted, as it was, or later; or else written once more.
+                    7 if end < 3 => assert_eq!(packed.compact(14 + end), whole.compact(14 + end)),
+                    7 => assert_eq!(packed.put(revision), whole.put(revision)),
+                    8 => assert_eq!(packed.put(revision), whole.put(revision)),
                     _ => assert_eq!(packed.compact(25), whole.compact(25)),
                 }
             }
-            assert!(packed.is_empty());
+            assert_eq!(packed.is_empty(), whole.is_empty());
         }
     }
 }

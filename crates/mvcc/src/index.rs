@@ -69,15 +69,15 @@ type Place = (usize, usize);
 
 impl Slot {
     fn new(block: Block) -> Slot {
-        let live = block.histories().iter().filter(|history| history.get(i64::MAX).is_some()).count();
-        let newest = block.histories().iter().filter_map(History::newest).map(|newest| newest.main);
-        let newest = newest.max().unwrap_or(0);
-        Slot { head: [0; 2], newest, len: block.len() as u32, live: live as u32, block: Box::new(block) }
+        let histories = block.histories();
+        let live = (0..block.len()).filter(|place| histories.exists(*place)).count() as u32;
+        let newest = histories.newest();
+        Slot { head: [0; 2], newest, len: block.len() as u32, live, block: Box::new(block) }
     }
 
     fn insert(&mut self, place: usize, key: &[u8], history: History) {
         self.len += 1;
-        self.live += u32::from(history.get(i64::MAX).is_some());
+        self.live += u32::from(history.exists());
         self.newest = self.newest.max(history.newest().map_or(0, |newest| newest.main));
         self.block.insert(place, key, history);
     }
@@ -94,12 +94,14 @@ impl Index {
 
     /// The key as it was at revision `at`.
     pub fn get(&self, key: &[u8], at: i64) -> Option<Seen> {
-        self.history(key)?.get(at)
+        let (number, place) = self.find(key).ok()?;
+        self.slots.get(number)?.block.histories().get(place, at)
     }
 
     /// Whether `revision` of `key` is still kept.
     pub fn holds(&self, key: &[u8], revision: Revision) -> bool {
-        self.history(key).is_some_and(|history| history.holds(revision))
+        let Ok((number, place)) = self.find(key) else { return false };
+        self.slots.get(number).is_some_and(|slot| slot.block.histories().holds(place, revision))
     }
 
     /// Records a put and answers the key as it now is, and as it was before; none if `revision` is not newer than
@@ -113,7 +115,7 @@ impl Index {
             }
         };
         let slot = self.slots.get_mut(number)?;
-        let history = slot.block.history_mut(place)?;
+        let history = slot.block.histories_mut().settled().get_mut(place)?;
         let before = history.get(i64::MAX);
         if !history.put(revision) {
             return None;
@@ -124,8 +126,8 @@ impl Index {
         Some((now, before))
     }
 
-    /// Deletes the keys of `range` that exist, in order: `each` is shown a key with what it was, and answers the revision of its
-    /// tombstone. Looks at no more than `budget` keys; answers the last one if there may be more.
+    /// Deletes the keys of `range` that exist, in order, the first at revision `first` and each at the next sub-revision, and
+    /// shows them, each in two parts. Looks at about `budget` keys; answers the last one if there may be more.
     ///
     /// # Errors
     /// The revision that is not newer than all before.
@@ -133,27 +135,38 @@ impl Index {
         &mut self,
         range: &KeyRange,
         budget: usize,
-        mut each: impl FnMut(&[u8], Seen) -> Revision,
+        first: Revision,
+        mut each: impl FnMut(&[u8], &[u8]),
     ) -> Result<Option<Bytes>, Revision> {
         let Some((from, to)) = self.span(range) else { return Ok(None) };
-        let (mut count, mut key) = (0, Vec::new());
+        let (mut count, mut tombstone) = (0, first);
         for (slot, places) in pieces(self.slots.iter_mut(), |slot| slot.len, from, to) {
+            let block = &mut slot.block;
+            count += places.len();
+            let last = (count >= budget).then_some(places.end - 1);
+            let begin = tombstone;
+            let all = places.len() == block.len() && slot.newest < begin.main;
             for place in places {
-                let seen = slot.block.histories()[place].get(i64::MAX);
-                if let Some(seen) = seen {
-                    slot.block.read_key(place, &mut key);
-                    let revision = each(&key, seen);
-                    if !slot.block.history_mut(place).is_some_and(|history| history.tombstone(revision)) {
-                        return Err(revision);
-                    }
-                    slot.live -= 1;
-                    slot.newest = slot.newest.max(revision.main);
+                if !block.histories().exists(place) {
+                    continue;
                 }
-                count += 1;
-                if count >= budget {
-                    slot.block.read_key(place, &mut key);
-                    return Ok(Some(key.into()));
+                let (start, rest) = block.key(place);
+                each(start, rest);
+                if !all && !block.histories_mut().settled()[place].tombstone(tombstone) {
+                    return Err(tombstone);
                 }
+                tombstone.sub += 1;
+                slot.live -= 1;
+            }
+            if begin < tombstone {
+                slot.newest = slot.newest.max(first.main);
+                if all {
+                    block.histories_mut().end_all(begin);
+                }
+            }
+            if let Some(last) = last {
+                let (start, rest) = block.key(last);
+                return Ok(Some([start, rest].concat().into()));
             }
         }
         Ok(None)
@@ -172,9 +185,8 @@ impl Index {
         let (mut count, mut key) = (0, Vec::new());
         for (slot, places) in self.pieces(from, to) {
             for place in places {
-                let history = &slot.block.histories()[place];
                 let mut stop = false;
-                if let Some(seen) = history.get(at) {
+                if let Some(seen) = slot.block.histories().get(place, at) {
                     slot.block.read_key(place, &mut key);
                     stop = each(&key, seen).is_break();
                 }
@@ -202,8 +214,8 @@ impl Index {
                 steps += 1;
             } else {
                 steps += places.len();
-                let histories = &slot.block.histories()[places];
-                count += histories.iter().filter(|history| history.get(at).is_some()).count();
+                let histories = slot.block.histories();
+                count += places.filter(|place| histories.get(*place, at).is_some()).count();
             }
             counted = Some(&*slot.block);
         }
@@ -277,7 +289,7 @@ impl Index {
         let mut count = 0;
         for (slot, places) in self.pieces(from, (self.slots.len(), 0)) {
             for place in places {
-                if let Some(revision) = slot.block.histories()[place].keep(at) {
+                if let Some(revision) = slot.block.histories().keep(place, at) {
                     kept(revision);
                 }
                 count += 1;
@@ -294,11 +306,6 @@ impl Index {
     /// Number of keys, deleted ones with kept history included.
     pub fn len(&self) -> usize {
         self.slots.iter().map(|slot| slot.len as usize).sum()
-    }
-
-    fn history(&self, key: &[u8]) -> Option<&History> {
-        let (number, place) = self.find(key).ok()?;
-        self.slots.get(number)?.block.histories().get(place)
     }
 
     /// Where `key` is, or else where it belongs.
@@ -464,8 +471,9 @@ mod tests {
                 last.clone_from(&key);
             }
             let histories = slot.block.histories();
-            assert_eq!(histories.iter().filter(|h| h.get(i64::MAX).is_some()).count(), slot.live as usize);
-            assert!(histories.iter().all(|history| history.newest().unwrap().main <= slot.newest));
+            let living = (0..slot.block.len()).filter(|place| histories.get(*place, i64::MAX).is_some());
+            assert_eq!(living.count(), slot.live as usize);
+            assert!(histories.newest() <= slot.newest);
         }
     }
 
@@ -475,8 +483,11 @@ mod tests {
         Index::new(entries.chunks(BLOCK_MAX).map(|chunk| {
             let mut keys = Keys::default();
             chunk.iter().for_each(|(key, _)| keys.push(&[], key));
-            let more = |history: &KeyIndex| History::More(Box::new(history.clone()));
-            Block::new(&keys, chunk.iter().map(|(_, history)| more(history)).collect())
+            let pack = |history: &KeyIndex| match history.get(i64::MAX) {
+                Some(_) => History::More(Box::new(history.clone())),
+                None => History::Dead(Box::new(history.clone())),
+            };
+            Block::new(&keys, chunk.iter().map(|(_, history)| pack(history)).collect())
         }))
     }
 
@@ -521,14 +532,25 @@ mod tests {
                         None => drop(model.insert(key.to_vec(), KeyIndex::restored(main, 1, revision))),
                     }
                 } else {
-                    let deleted = model.get_mut(&key[..]).is_some_and(|history| history.tombstone(revision));
-                    let mut shown = false;
-                    let one = KeyRange::One(Bytes::copy_from_slice(&key));
-                    let each = |_: &[u8], _| {
-                        shown = true;
-                        revision
+                    // Mostly a single key, at times whole blocks.
+                    let range = match draw(&mut state, 4) {
+                        0 => random_range(&mut state),
+                        _ => KeyRange::One(Bytes::copy_from_slice(&key)),
                     };
-                    assert_eq!(index.delete(&one, 9, each), Ok(None));
+                    let (mut deleted, mut shown) = (Vec::new(), Vec::new());
+                    for (key, history) in model.iter_mut().filter(|(key, _)| within(&range, key)) {
+                        if history.tombstone(Revision::new(main, deleted.len() as i64)) {
+                            deleted.push(key.clone());
+                        }
+                    }
+                    let mut rest = Some(range);
+                    while let Some(range) = rest {
+                        let first = Revision::new(main, shown.len() as i64);
+                        let last =
+                            index.delete(&range, 9, first, |a, b| shown.push([a, b].concat())).unwrap();
+                        rest = last.and_then(|last| range.behind(&last));
+                        check_shape(&index);
+                    }
                     assert_eq!(shown, deleted);
                 }
                 if main % 40 == 0 {
@@ -549,6 +571,16 @@ mod tests {
                 }
                 check_shape(&index);
                 assert_eq!(index.len(), model.len());
+                for (key, history) in &model {
+                    let sub = draw(&mut state, 4) as i64;
+                    let known = Revision::new(main - draw(&mut state, 40) as i64, sub);
+                    assert_eq!(index.holds(key, known), history.holds(known));
+                    assert_eq!(index.get(key, known.main), history.get(known.main));
+                }
+                let mut kept = Vec::new();
+                let at = main - draw(&mut state, 40) as i64;
+                assert_eq!(index.keep(None, at, usize::MAX, |revision| kept.push(revision)), None);
+                assert_eq!(kept, model.values().filter_map(|history| history.keep(at)).collect::<Vec<_>>());
                 let range = random_range(&mut state);
                 check_range(&index, &model, &range, main - draw(&mut state, 10) as i64);
             }
@@ -583,17 +615,14 @@ mod tests {
         }
         let (mut rest, mut gone) = (Some(KeyRange::Between(vec![3].into(), vec![20].into())), Vec::new());
         while let Some(range) = rest {
-            let each = |key: &[u8], seen: Seen| {
-                assert_eq!(seen.modified.sub, i64::from(key[0]));
-                gone.push(key[0]);
-                Revision::new(3, gone.len() as i64)
-            };
-            rest = index.delete(&range, 5, each).unwrap().and_then(|last| range.behind(&last));
+            let first = Revision::new(3, gone.len() as i64);
+            let last = index.delete(&range, 5, first, |a, b| gone.push([a, b].concat()[0])).unwrap();
+            rest = last.and_then(|last| range.behind(&last));
             check_shape(&index);
         }
         assert_eq!(gone, (3..20).collect::<Vec<_>>());
         assert_eq!(index.count(&KeyRange::From(Bytes::new()), 3, 1000), (13, None));
-        let again = index.delete(&KeyRange::From(Bytes::new()), 1, |_, _| Revision::new(1, 0));
+        let again = index.delete(&KeyRange::From(Bytes::new()), 1, Revision::new(1, 0), |_, _| {});
         assert_eq!(again, Err(Revision::new(1, 0)));
     }
 

@@ -204,7 +204,12 @@ impl Generation {
 
     /// Place of the newest revision not above `at`.
     fn place(&self, at: i64) -> Option<usize> {
-        self.revisions().partition_point(|revision| revision.main <= at).checked_sub(1)
+        let revisions = self.revisions();
+        match revisions.last() {
+            // Mostly the newest is wanted: no search has to wait for what lies between.
+            Some(last) if last.main <= at => Some(revisions.len() - 1),
+            _ => revisions.partition_point(|revision| revision.main <= at).checked_sub(1),
+        }
     }
 
     fn get(&self, at: i64) -> Option<Seen> {

@@ -10,9 +10,11 @@
 
 mod block;
 mod compact;
+mod deletes;
 mod error;
 mod event;
 mod hash;
+mod histories;
 mod history;
 mod index;
 mod key_index;
@@ -30,6 +32,7 @@ mod write_txn;
 
 pub use backend::Stored;
 pub use compact::CompactProgress;
+pub use deletes::Deletes;
 pub use error::Error;
 pub use event::{Event, EventBatch, EventKind};
 pub use hash::HashKv;

@@ -9,7 +9,7 @@ use prost::encoding::{
 use proto::mvccpb::KeyValue;
 
 use crate::revision::REVISION_LEN;
-use crate::{Error, RecordKey, Revision};
+use crate::{Error, Event, EventKind, RecordKey, Revision};
 
 /// Reads a stored record; `revision` only names it in the error.
 pub(crate) fn decode(record: &Bytes, revision: Revision) -> Result<KeyValue, Error> {
@@ -28,7 +28,10 @@ pub(crate) fn of_put(kv: &KeyValue) -> Bytes {
     kv.encode_to_vec().into()
 }
 
-/// A delete, all of it in one piece of memory: a txn may delete a million keys.
+/// About what the record of a delete takes beside the key: the bucket key, a tag and a length.
+pub(crate) const TOMBSTONE_OVERHEAD: usize = REVISION_LEN + 3;
+
+/// A delete, all of it in one piece of memory.
 pub(crate) struct Delete {
     /// Of bucket `key`.
     pub stored_key: Bytes,
@@ -37,6 +40,20 @@ pub(crate) struct Delete {
     /// The record as watchers receive it: the key and the revision behind it.
     pub event: Bytes,
     pub key: Bytes,
+}
+
+impl Delete {
+    /// What watchers are told of it.
+    pub fn event(self, mod_revision: i64) -> Event {
+        Event {
+            kind: EventKind::Delete,
+            key: self.key,
+            record: self.event,
+            create_revision: 0,
+            mod_revision,
+            prev_kv: None,
+        }
+    }
 }
 
 pub(crate) fn of_delete(key: &[u8], revision: Revision) -> Delete {

@@ -277,7 +277,7 @@ mod tests {
             let lives = index.get(&key.clone().into_bytes(), main);
             if let (Some(_), 0) = (lives, main % 5) {
                 let one = KeyRange::One(key.clone().into());
-                assert_eq!(index.delete(&one, 1, |_, _| revision), Ok(Some(key.clone().into())));
+                assert_eq!(index.delete(&one, 1, revision, |_, _| {}), Ok(Some(key.clone().into())));
                 records.push((revision.to_tombstone_bytes().to_vec(), record_of(&key, 0, 0, 0, 0)));
             } else {
                 let (now, _) = index.put(key.as_bytes(), revision).unwrap();

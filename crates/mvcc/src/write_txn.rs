@@ -7,13 +7,19 @@ use backend::{Backend, Bucket};
 use bytes::Bytes;
 use proto::mvccpb::KeyValue;
 
-use crate::index::KeyRange;
+use crate::index::{Index, KeyRange};
 use crate::key_index::Seen;
 use crate::kv::Shared;
-use crate::{Error, Event, EventBatch, EventKind, RangeQuery, RangeResult, Revision, record, select};
+use crate::{
+    Deletes, Error, Event, EventBatch, EventKind, RangeQuery, RangeResult, Revision, record, select,
+};
 
 /// Keys deleted before the index is let go: readers wait meanwhile.
-const KEYS_PER_LOCK: usize = 256;
+const KEYS_PER_LOCK: usize = 512;
+/// Fewer deletes than these are made into records and events at once.
+const MANY_MIN: usize = 8;
+/// Deletes are kept together until their keys have so many bytes.
+const TOGETHER_BYTES: usize = 64 << 10;
 
 /// What a put did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +30,33 @@ pub struct PutOutcome {
     pub create_revision: i64,
     /// Version the key now has.
     pub version: i64,
-    /// Where the record before is stored, if the key existed: see [`WriteTxn::record`].
+    /// Where the record before is stored, if the key existed.
     pub previous: Option<Revision>,
 }
 
-/// One key that a delete removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The keys that a delete removed.
+#[derive(Debug, Default)]
 pub struct Deleted {
-    /// The key.
-    pub key: Bytes,
-    /// Where its last record is stored: see [`WriteTxn::record`].
-    pub previous: Revision,
+    parts: Vec<Arc<Deletes>>,
+}
+
+impl Deleted {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
+
+    /// Whether nothing was there to delete.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// In order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().flat_map(|part| part.keys())
+    }
 }
 
 /// A txn in the making. Everything is checked before: once it has changed something it must be finished, and an error
@@ -44,11 +66,22 @@ pub struct WriteTxn<'a> {
     backend: &'a mut Backend,
     begin: i64,
     events: Vec<Event>,
+    /// Before which event each belongs.
+    deletes: Vec<(usize, Arc<Deletes>)>,
+    /// Events and deletes.
+    changes: usize,
 }
 
 impl<'a> WriteTxn<'a> {
     pub(crate) fn new(shared: &'a Arc<Shared>, backend: &'a mut Backend) -> WriteTxn<'a> {
-        WriteTxn { begin: shared.current(), shared, backend, events: Vec::new() }
+        WriteTxn {
+            begin: shared.current(),
+            shared,
+            backend,
+            events: Vec::new(),
+            deletes: Vec::new(),
+            changes: 0,
+        }
     }
 
     /// Writes `key`. The lease (0: none) is only stored: attaching is the caller's.
@@ -71,6 +104,7 @@ impl<'a> WriteTxn<'a> {
             mod_revision: revision.main,
             prev_kv: None,
         });
+        self.changes += 1;
         let previous = before.map(|seen| seen.modified);
         Ok(PutOutcome { revision: revision.main, create_revision, version, previous })
     }
@@ -79,36 +113,50 @@ impl<'a> WriteTxn<'a> {
     ///
     /// # Errors
     /// As [`WriteTxn::put`].
-    pub fn delete_range(&mut self, key: Bytes, end: Bytes) -> Result<Vec<Deleted>, Error> {
-        let mut deleted = Vec::new();
+    pub fn delete_range(&mut self, key: Bytes, end: Bytes) -> Result<Deleted, Error> {
+        let mut deleting = Deleting::new(self.next());
         let mut rest = Some(KeyRange::new(key, end));
         while let Some(range) = rest {
-            let shared: &Arc<Shared> = self.shared;
-            let each = |key: &[u8], seen: Seen| {
-                let revision = self.next();
-                let key = self.tombstone(key, revision);
-                deleted.push(Deleted { key, previous: seen.modified });
-                revision
-            };
-            let last = shared.index.write().delete(&range, KEYS_PER_LOCK, each).map_err(not_newer)?;
+            let last = deleting.delete(&mut self.shared.index.write(), &range)?;
             rest = last.and_then(|last| range.behind(&last));
+            deleting.close(TOGETHER_BYTES);
         }
-        Ok(deleted)
+        Ok(self.store(deleting))
     }
 
-    /// Stores that `key` is deleted, and tells watchers.
-    fn tombstone(&mut self, key: &[u8], revision: Revision) -> Bytes {
-        let record::Delete { stored_key, stored, event, key } = record::of_delete(key, revision);
-        self.backend.put(Bucket::Key, stored_key, stored);
-        self.events.push(Event {
-            kind: EventKind::Delete,
-            record: event,
-            key: key.clone(),
-            create_revision: 0,
-            mod_revision: revision.main,
-            prev_kv: None,
-        });
-        key
+    /// Deletes those of `keys`, which rise, that exist now.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::put`].
+    pub fn delete_keys(&mut self, keys: &[Bytes]) -> Result<Deleted, Error> {
+        let mut deleting = Deleting::new(self.next());
+        for keys in keys.chunks(KEYS_PER_LOCK) {
+            let mut index = self.shared.index.write();
+            for key in keys {
+                deleting.delete(&mut index, &KeyRange::One(key.clone()))?;
+            }
+            drop(index);
+            deleting.close(TOGETHER_BYTES);
+        }
+        Ok(self.store(deleting))
+    }
+
+    /// Stores deletes that the index knows of, and tells watchers.
+    fn store(&mut self, mut deleting: Deleting) -> Deleted {
+        deleting.close(0);
+        for part in &deleting.done.parts {
+            self.changes += part.len();
+            if part.len() < MANY_MIN {
+                for delete in part.all() {
+                    self.backend.put(Bucket::Key, delete.stored_key.clone(), delete.stored.clone());
+                    self.events.push(delete.event(self.begin + 1));
+                }
+            } else {
+                self.backend.put_many(part.clone());
+                self.deletes.push((self.events.len(), part.clone()));
+            }
+        }
+        deleting.done
     }
 
     /// Reads within the txn: without a revision it sees the txn's own changes.
@@ -131,11 +179,7 @@ impl<'a> WriteTxn<'a> {
         Ok(result)
     }
 
-    /// The stored record of a put, an encoded `mvccpb.KeyValue`.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if there is none.
-    pub fn record(&self, revision: Revision) -> Result<Bytes, Error> {
+    fn record(&self, revision: Revision) -> Result<Bytes, Error> {
         let record = self.backend.get(Bucket::Key, &revision.to_bytes())?;
         record
             .ok_or_else(|| Error::Damaged(format!("no record at revision {revision}, which the index knows")))
@@ -152,26 +196,54 @@ impl<'a> WriteTxn<'a> {
 
     /// Number of changes made so far.
     pub fn changes(&self) -> usize {
-        self.events.len()
+        self.changes
     }
 
     /// The revision that a read within the txn sees: the next one as soon as something changed.
     pub fn revision(&self) -> i64 {
-        if self.events.is_empty() { self.begin } else { self.begin + 1 }
+        if self.changes == 0 { self.begin } else { self.begin + 1 }
     }
 
     /// Ends the txn and shows its changes to readers. Without changes it uses no revision and answers none.
     pub fn finish(self) -> Option<Arc<EventBatch>> {
-        if self.events.is_empty() {
+        if self.changes == 0 {
             return None;
         }
         let revision = self.begin + 1;
         self.shared.current.store(revision, Ordering::Release);
-        Some(Arc::new(EventBatch { revision, events: self.events }))
+        Some(Arc::new(EventBatch::new(revision, self.events, self.deletes)))
     }
 
     fn next(&self) -> Revision {
-        Revision::new(self.begin + 1, self.events.len() as i64)
+        Revision::new(self.begin + 1, self.changes as i64)
+    }
+}
+
+/// Deletes of which only the index knows so far.
+struct Deleting {
+    open: Deletes,
+    done: Deleted,
+}
+
+impl Deleting {
+    fn new(first: Revision) -> Deleting {
+        Deleting { open: Deletes::new(first), done: Deleted::default() }
+    }
+
+    /// Deletes some keys of the range; answers the last one looked at if there may be more.
+    fn delete(&mut self, index: &mut Index, range: &KeyRange) -> Result<Option<Bytes>, Error> {
+        let first = self.open.next();
+        index
+            .delete(range, KEYS_PER_LOCK, first, |start, rest| self.open.push(start, rest))
+            .map_err(not_newer)
+    }
+
+    /// Begins a new part if this one has so many bytes.
+    fn close(&mut self, bytes: usize) {
+        if !self.open.is_empty() && self.open.keys_bytes() >= bytes {
+            let behind = Deletes::new(self.open.next());
+            self.done.parts.push(Arc::new(std::mem::replace(&mut self.open, behind)));
+        }
     }
 }
 

@@ -309,8 +309,14 @@ pub fn changed(outcome: &store::Outcome) {
     {
         METRICS.etcd_mvcc_txn_total.inc();
     }
-    for event in outcome.events.iter().flat_map(|batch| &batch.events) {
-        let keys = &METRICS.etcd_debugging_mvcc_keys_total;
+    let Some(batch) = &outcome.events else { return };
+    let keys = &METRICS.etcd_debugging_mvcc_keys_total;
+    let (events, deleted) = batch.parts();
+    if deleted > 0 {
+        METRICS.etcd_mvcc_delete_total.add(deleted as u64);
+        keys.add(-(deleted as f64));
+    }
+    for event in events {
         if event.kind == mvcc::EventKind::Delete {
             METRICS.etcd_mvcc_delete_total.inc();
             keys.add(-1.0);

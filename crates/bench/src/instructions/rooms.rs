@@ -121,7 +121,7 @@ pub fn event(times: u64) -> Result<()> {
             mod_revision: revision,
             prev_kv: None,
         };
-        hub.notify(&Arc::new(EventBatch { revision, events: vec![event] }), reader.kv())?;
+        hub.notify(&Arc::new(EventBatch::of(revision, vec![event])), reader.kv())?;
         for stream in hub.take_ready() {
             for output in hub.poll(stream, PARCEL_BYTES) {
                 if let Kind::Events { events, .. } = &output.kind {

@@ -195,7 +195,7 @@ impl WatchHub {
         }
         self.revision = batch.revision;
         let mut hits = std::mem::take(&mut self.hits);
-        for (place, event) in batch.events.iter().enumerate() {
+        for (place, event) in batch.events().iter().enumerate() {
             self.ranges.visit(&event.key, |serial| hits.push((serial, place)));
         }
         hits.sort_unstable();
@@ -227,7 +227,8 @@ impl WatchHub {
         }
         let batch = copies.batch;
         wanted.clear();
-        wanted.extend(hits.iter().map(|hit| hit.1).filter(|place| watcher.wants(&batch.events[*place])));
+        let events = batch.events();
+        wanted.extend(hits.iter().map(|hit| hit.1).filter(|place| watcher.wants(&events[*place])));
         let Some(stream) = self.streams.get_mut(&watcher.stream).filter(|_| !wanted.is_empty()) else {
             return Ok(());
         };
@@ -412,7 +413,7 @@ impl<'a> Copies<'a> {
         let all = match copy.take() {
             Some(all) => all,
             None => {
-                let mut events = self.batch.events.clone();
+                let mut events = self.batch.events().to_vec();
                 if prev_kv {
                     let view = self.reader.view(0)?;
                     events.iter_mut().try_for_each(|event| view.fill_prev(event))?;

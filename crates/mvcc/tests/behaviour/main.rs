@@ -8,6 +8,7 @@ mod fixture;
 mod go;
 mod golden;
 mod hostile;
+mod large;
 mod model;
 mod ranges;
 mod watching;

@@ -134,7 +134,7 @@ pub fn random_txn(
             let expected = model.delete(revision, &key, &end);
             let deleted = txn.delete_range(Bytes::from(key), Bytes::from(end)).unwrap();
             let keys: Vec<String> =
-                deleted.iter().map(|gone| String::from_utf8(gone.key.to_vec()).unwrap()).collect();
+                deleted.keys().map(|key| String::from_utf8(key.to_vec()).unwrap()).collect();
             assert_eq!(keys, expected);
         } else {
             let key = dice.key();
@@ -159,7 +159,7 @@ pub fn random_txn(
     if let Some(batch) = &batch {
         model.current = revision;
         assert_eq!(batch.revision, revision);
-        for (event, (_, key, kv)) in batch.events.iter().zip(&model.changes[before..]) {
+        for (event, (_, key, kv)) in batch.events().iter().zip(&model.changes[before..]) {
             assert_eq!((&event.key[..], event.mod_revision), (key.as_bytes(), revision));
             match kv {
                 Some(kv) => assert_eq!((event.kind, kv_of(&event.record)), (EventKind::Put, kv.clone())),

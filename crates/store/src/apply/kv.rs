@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mvcc::{EventBatch, WriteTxn};
+use mvcc::{EventBatch, RangeQuery, WriteTxn};
 use parking_lot::Mutex;
 use prost::Message;
 use proto::etcdserverpb as pb;
@@ -97,18 +97,19 @@ impl Writing<'_> {
         &mut self,
         r: &pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, ApplyError> {
+        let mut prev_kvs = Vec::new();
+        if r.prev_kv {
+            let query = RangeQuery::range(r.key.clone(), r.range_end.clone());
+            let before = self.txn.range(&query).map_err(kv_error)?;
+            prev_kvs = before.kvs.iter().map(decode).collect::<Result<_, _>>()?;
+        }
         let deleted = self.txn.delete_range(r.key.clone(), r.range_end.clone()).map_err(kv_error)?;
-        let mut response = pb::DeleteRangeResponse {
+        deleted.keys().for_each(|key| self.key_leases.set(key, 0, || self.leases.lock()));
+        let response = pb::DeleteRangeResponse {
             header: header(self.txn.revision()),
             deleted: i64::try_from(deleted.len()).unwrap_or(i64::MAX),
-            prev_kvs: Vec::new(),
+            prev_kvs,
         };
-        for key in &deleted {
-            self.key_leases.set(&key.key, 0, || self.leases.lock());
-            if r.prev_kv {
-                response.prev_kvs.push(decode(&self.txn.record(key.previous).map_err(kv_error)?)?);
-            }
-        }
         Ok(response)
     }
 

@@ -40,9 +40,7 @@ impl Store {
             leases.keys(id).cloned().collect()
         };
         let mut txn = self.kv.begin(&mut self.backend);
-        for key in &keys {
-            txn.delete_range(key.clone(), bytes::Bytes::new()).map_err(kv_error)?;
-        }
+        txn.delete_keys(&keys).map_err(kv_error)?;
         outcome.events = txn.finish();
         for key in &keys {
             self.key_leases.set(key, 0, || self.shared.leases.lock());

@@ -130,7 +130,7 @@ impl KeyLeases {
     /// Hangs `key` on `lease` (0: on none). `table` is only called for, and locked, when something changes.
     pub fn set<G: std::ops::DerefMut<Target = LeaseTable>>(
         &mut self,
-        key: &Bytes,
+        key: &[u8],
         lease: i64,
         table: impl FnOnce() -> G,
     ) {

@@ -12,7 +12,7 @@ pub fn outcome(outcome: &Outcome) -> Vec<String> {
         Err(error) => vec![format!("error: {error}")],
     };
     if let Some(batch) = &outcome.events {
-        let events = batch.events.iter().map(|e| format!("{:?} {}", e.kind, e.key.escape_ascii()));
+        let events = batch.events().iter().map(|e| format!("{:?} {}", e.kind, e.key.escape_ascii()));
         lines.push(format!("events {}: {}", batch.revision, events.collect::<Vec<_>>().join(", ")));
     }
     lines.extend(outcome.leases.iter().map(|change| format!("{change:?}")));
