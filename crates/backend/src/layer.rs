@@ -18,10 +18,10 @@ pub(crate) type Change = (Bytes, Option<Bytes>);
 /// Many records of the `key` bucket, kept together in a form of their owner's choice: one change of a million keys need not
 /// become a million pieces of memory before it is asked for.
 pub trait Records: Send + Sync {
-    /// How many, at least one.
+    /// How many.
     fn count(&self) -> usize;
 
-    /// Bytes of all keys and values.
+    /// About how many bytes all keys and values have.
     fn bytes(&self) -> usize;
 
     /// The key of the `nth`; they rise.
@@ -59,6 +59,21 @@ struct Many {
     records: Arc<dyn Records>,
 }
 
+/// A record that is only made outside the lock.
+enum Picked {
+    One(Record),
+    Of(Arc<dyn Records>, usize),
+}
+
+impl From<Picked> for Record {
+    fn from(picked: Picked) -> Record {
+        match picked {
+            Picked::One(record) => record,
+            Picked::Of(records, nth) => records.record(nth),
+        }
+    }
+}
+
 impl Put {
     fn first(&self) -> &Bytes {
         match self {
@@ -81,10 +96,10 @@ impl Put {
         }
     }
 
-    fn record(&self, nth: usize) -> Record {
+    fn pick(&self, nth: usize) -> Picked {
         match self {
-            Put::One(record) => record.clone(),
-            Put::Many(many) => many.records.record(nth),
+            Put::One(record) => Picked::One(record.clone()),
+            Put::Many(many) => Picked::Of(many.records.clone(), nth),
         }
     }
 
@@ -130,7 +145,7 @@ impl Revisions {
             Put::One((own, old)) if *own == key => *old = value,
             Put::Many(many) if many.first <= key => {
                 let many = self.puts.remove(at);
-                self.puts.splice(at..at, (0..many.count()).map(|nth| Put::One(many.record(nth))));
+                self.puts.splice(at..at, (0..many.count()).map(|nth| Put::One(many.pick(nth).into())));
                 self.put(key, value);
             }
             _ => self.puts.insert(at, Put::One((key, value))),
@@ -153,15 +168,15 @@ impl Revisions {
         self.puts.get(at)?.get(key)
     }
 
-    fn range<'a>(&'a self, from: &'a [u8], to: Option<&'a [u8]>) -> impl DoubleEndedIterator<Item = Change> {
+    fn range<'a>(&'a self, from: &'a [u8], to: Option<&'a [u8]>) -> impl DoubleEndedIterator<Item = Picked> {
         let start = self.puts.partition_point(|put| put.last()[..] < *from);
         let end = to.map_or(self.puts.len(), |to| self.puts.partition_point(|put| put.first()[..] < *to));
         let puts = self.puts.get(start..end).unwrap_or_default();
         let records = move |put: &'a Put| {
             let nths = put.below(from)..to.map_or(put.count(), |to| put.below(to));
-            nths.map(|nth| put.record(nth))
+            nths.map(|nth| put.pick(nth))
         };
-        puts.iter().flat_map(records).map(|(key, value)| (key, Some(value)))
+        puts.iter().flat_map(records)
     }
 }
 
@@ -221,7 +236,9 @@ impl Layer {
             return Vec::new();
         }
         if bucket == Bucket::Key {
-            return first(self.revisions.read().range(from, to), falling, max);
+            let picked = first(self.revisions.read().range(from, to), falling, max);
+            let records = picked.into_iter().map(Record::from);
+            return records.map(|(key, value)| (key, Some(value))).collect();
         }
         let upper = to.map_or(Bound::Unbounded, Bound::Excluded);
         let others = self.others.read();
@@ -261,8 +278,8 @@ impl Layer {
     }
 }
 
-fn first(changes: impl DoubleEndedIterator<Item = Change>, falling: bool, max: usize) -> Vec<Change> {
-    if falling { changes.rev().take(max).collect() } else { changes.take(max).collect() }
+fn first<T>(all: impl DoubleEndedIterator<Item = T>, falling: bool, max: usize) -> Vec<T> {
+    if falling { all.rev().take(max).collect() } else { all.take(max).collect() }
 }
 
 #[cfg(test)]

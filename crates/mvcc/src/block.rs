@@ -64,7 +64,7 @@ impl Keys {
     pub fn push(&mut self, start: &[u8], rest: &[u8]) {
         self.bytes.extend_from_slice(start);
         self.bytes.extend_from_slice(rest);
-        // A block has 64 KiB or a single key; a key comes in a message, whose length has 32 bits.
+        // At most 64 KiB and one key; a key comes in a message, whose length has 32 bits.
         self.ends.push(self.bytes.len() as u32);
     }
 
@@ -226,10 +226,9 @@ impl Block {
 
     /// Compacts the histories behind the key `after` and drops those of which nothing is left; `kept` sees what stays for
     /// reads at `at`. Whether some were dropped.
-    pub fn compact(&mut self, after: Option<&[u8]>, at: i64, mut kept: impl FnMut(Revision)) -> bool {
+    pub fn compact(&mut self, after: Option<&[u8]>, at: i64, kept: impl FnMut(Revision)) -> bool {
         let first = after.map_or(0, |after| self.find(after).map_or_else(|place| place, |place| place + 1));
-        let histories = self.histories.settled();
-        histories[first..].iter_mut().filter_map(|history| history.compact(at)).for_each(&mut kept);
+        let histories = self.histories.compact(first, at, kept);
         if !histories[first..].iter().any(History::is_empty) {
             return false;
         }

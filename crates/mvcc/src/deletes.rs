@@ -9,42 +9,35 @@ use crate::{Event, Revision, record};
 
 /// Deletes that follow each other within a txn.
 #[derive(Debug)]
-pub struct Deletes {
+pub(crate) struct Deletes {
     first: Revision,
     keys: Keys,
 }
 
 impl Deletes {
     /// The first one will have this revision.
-    pub(crate) fn new(first: Revision) -> Deletes {
+    pub fn new(first: Revision) -> Deletes {
         Deletes { first, keys: Keys::default() }
     }
 
     /// Adds the key that the two parts make together.
-    pub(crate) fn push(&mut self, start: &[u8], rest: &[u8]) {
+    pub fn push(&mut self, start: &[u8], rest: &[u8]) {
         self.keys.push(start, rest);
     }
 
     /// The revision of the next one.
-    pub(crate) fn next(&self) -> Revision {
+    pub fn next(&self) -> Revision {
         self.revision(self.keys.len())
     }
 
     /// Length of all keys together, in bytes.
-    pub(crate) fn keys_bytes(&self) -> usize {
+    pub fn keys_bytes(&self) -> usize {
         self.keys.bytes_len()
     }
 
     /// How many.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.keys.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The deleted keys, in order.
@@ -53,11 +46,11 @@ impl Deletes {
     }
 
     /// As watchers receive them.
-    pub(crate) fn events(&self) -> impl Iterator<Item = Event> {
+    pub fn events(&self) -> impl Iterator<Item = Event> {
         self.all().map(|delete| delete.event(self.first.main))
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = record::Delete> {
+    pub fn all(&self) -> impl Iterator<Item = record::Delete> {
         (0..self.len()).map(|nth| self.delete(nth))
     }
 

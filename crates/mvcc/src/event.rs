@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes};
 
-use crate::Deletes;
+use crate::deletes::Deletes;
 
 /// Whether a key was written or deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,22 +60,42 @@ impl EventBatch {
         if self.deletes.is_empty() { &self.events } else { self.all.get_or_init(|| self.unfold()) }
     }
 
-    /// What was changed but for large deletes, and how many keys these have deleted.
-    pub fn parts(&self) -> (&[Event], usize) {
-        (&self.events, self.deletes.iter().map(|(_, deletes)| deletes.len()).sum())
+    /// How many changes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.events.len() + self.deletes.iter().map(|(_, deletes)| deletes.len()).sum::<usize>()
+    }
+
+    /// The puts among them.
+    pub fn puts(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| event.kind == EventKind::Put)
+    }
+
+    /// Shows the key of each change.
+    pub(crate) fn for_each_key(&self, mut each: impl FnMut(&[u8])) {
+        self.walk(
+            &mut each,
+            |each, events| events.iter().for_each(|event| each(&event.key)),
+            |each, deletes| deletes.keys().for_each(each),
+        );
     }
 
     fn unfold(&self) -> Vec<Event> {
-        let (events, deleted) = self.parts();
-        let mut all = Vec::with_capacity(events.len() + deleted);
+        let mut all = Vec::with_capacity(self.len());
+        let extend = |all: &mut Vec<Event>, events: &[Event]| all.extend_from_slice(events);
+        self.walk(&mut all, extend, |all, deletes| all.extend(deletes.events()));
+        all
+    }
+
+    /// Shows `to` all changes in order: events, or else a large delete.
+    fn walk<T>(&self, to: &mut T, some: impl Fn(&mut T, &[Event]), many: impl Fn(&mut T, &Deletes)) {
         let mut from = 0;
         for (place, deletes) in &self.deletes {
-            all.extend_from_slice(&events[from..*place]);
-            all.extend(deletes.events());
+            some(to, &self.events[from..*place]);
+            many(to, deletes);
             from = *place;
         }
-        all.extend_from_slice(&events[from..]);
-        all
+        some(to, &self.events[from..]);
     }
 }
 

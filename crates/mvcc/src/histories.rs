@@ -59,11 +59,20 @@ impl Histories {
         Some(Revision::new(first.main, first.sub + before as i64))
     }
 
-    /// Deletes all keys that exist, the first at this revision, which is newer than all before, and each at the next
-    /// sub-revision.
+    /// Deletes all keys that exist, at least one, the first at this revision, which is newer than all before, and each at
+    /// the next sub-revision.
     pub fn end_all(&mut self, first: Revision) {
-        // If they have all been deleted before, none exists.
-        self.ended.get_or_insert(first);
+        self.ended = Some(first);
+    }
+
+    /// Compacts those from `first` on; `kept` sees what stays for reads at `at`. What is left may be empty.
+    pub fn compact(&mut self, first: usize, at: i64, kept: impl FnMut(Revision)) -> &mut Vec<History> {
+        // A compaction below the delete leaves every key that it found.
+        if self.ended.is_some_and(|ended| ended.main <= at) {
+            self.settled();
+        }
+        self.list[first..].iter_mut().filter_map(|history| history.compact(at)).for_each(kept);
+        &mut self.list
     }
 
     /// The list, to change it.

@@ -89,14 +89,15 @@ impl History {
     /// Records a put; false, and nothing changed, if `revision` is not newer than all before.
     #[must_use]
     pub fn put(&mut self, revision: Revision) -> bool {
+        if self.newest() >= Some(revision) {
+            return false;
+        }
         if let History::More(whole) = self {
             return whole.put(revision);
         }
-        let mut whole = Box::new(self.whole());
+        let mut whole = self.take().into_whole();
         let changed = whole.put(revision);
-        if changed {
-            *self = History::More(whole);
-        }
+        *self = History::More(whole);
         changed
     }
 
@@ -112,20 +113,25 @@ impl History {
 
     /// Records a delete of a key that exists at a revision that is newer than all before.
     pub fn end(&mut self, tombstone: Revision) {
-        let before = std::mem::replace(self, History::One(One::NOTHING));
+        let before = self.take();
         *self = History::Gone(Box::new(Gone { before, tombstone }));
     }
 
+    /// To put another one in its place.
+    fn take(&mut self) -> History {
+        std::mem::replace(self, History::One(One::NOTHING))
+    }
+
     /// In the form that can hold anything.
-    fn whole(&self) -> KeyIndex {
+    fn into_whole(self) -> Box<KeyIndex> {
         match self {
-            History::More(whole) | History::Dead(whole) => (**whole).clone(),
+            History::More(whole) | History::Dead(whole) => whole,
             History::One(one) => {
                 let Seen { modified, create_revision, version } = one.seen();
-                KeyIndex::restored(create_revision, version, modified)
+                Box::new(KeyIndex::restored(create_revision, version, modified))
             }
             History::Gone(gone) => {
-                let mut whole = gone.before.whole();
+                let mut whole = gone.before.into_whole();
                 // It was newer then.
                 let _changed = whole.tombstone(gone.tombstone);
                 whole
@@ -252,7 +258,15 @@ mod tests {
                     6 => assert_eq!(packed.tombstone(revision), whole.tombstone(revision), "it is deleted"),
                     // Compacted before it was deleted, as it was, or later; or else written once more.
                     7 if end < 3 => assert_eq!(packed.compact(14 + end), whole.compact(14 + end)),
-                    7 => assert_eq!(packed.put(revision), whole.put(revision)),
+                    7 => {
+                        for sub in 0..6 {
+                            let revision = Revision::new(revision.main, sub);
+                            assert_eq!(packed.put(revision), whole.put(revision));
+                            assert_eq!(packed.tombstone(first), whole.tombstone(first));
+                            let next = Revision::new(revision.main, sub + 1);
+                            assert_eq!(packed.tombstone(next), whole.tombstone(next));
+                        }
+                    }
                     8 => assert_eq!(packed.put(revision), whole.put(revision)),
                     _ => assert_eq!(packed.compact(25), whole.compact(25)),
                 }

@@ -10,6 +10,9 @@ use crate::block::{BLOCK_MAX, Block, head, shared_len};
 use crate::history::History;
 use crate::key_index::Seen;
 
+/// A deleted key counts for one more for each of these many bytes.
+const LONG_KEY: usize = 256;
+
 /// A set of neighbouring keys, in etcd's way of saying it (formats 9.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyRange {
@@ -104,30 +107,29 @@ impl Index {
         self.slots.get(number).is_some_and(|slot| slot.block.histories().holds(place, revision))
     }
 
-    /// Records a put and answers the key as it now is, and as it was before; none if `revision` is not newer than
-    /// all before.
-    pub fn put(&mut self, key: &[u8], revision: Revision) -> Option<(Seen, Option<Seen>)> {
+    /// Records a put and answers the key as it now is; none if `revision` is not newer than all before.
+    pub fn put(&mut self, key: &[u8], revision: Revision) -> Option<Seen> {
         let (number, place) = match self.find(key) {
             Ok(found) => found,
             Err(place) => {
                 self.insert(place, key, History::restored(revision.main, 1, revision));
-                return Some((Seen { modified: revision, create_revision: revision.main, version: 1 }, None));
+                return Some(Seen { modified: revision, create_revision: revision.main, version: 1 });
             }
         };
         let slot = self.slots.get_mut(number)?;
         let history = slot.block.histories_mut().settled().get_mut(place)?;
-        let before = history.get(i64::MAX);
+        let existed = history.exists();
         if !history.put(revision) {
             return None;
         }
-        let now = history.get(i64::MAX)?;
-        slot.live += u32::from(before.is_none());
+        slot.live += u32::from(!existed);
         slot.newest = slot.newest.max(revision.main);
-        Some((now, before))
+        history.get(i64::MAX)
     }
 
     /// Deletes the keys of `range` that exist, in order, the first at revision `first` and each at the next sub-revision, and
-    /// shows them, each in two parts. Looks at about `budget` keys; answers the last one if there may be more.
+    /// shows them, each in two parts. Looks at about `budget` keys, of which long ones count for more; answers the last one if
+    /// there may be more.
     ///
     /// # Errors
     /// The revision that is not newer than all before.
@@ -142,8 +144,8 @@ impl Index {
         let (mut count, mut tombstone) = (0, first);
         for (slot, places) in pieces(self.slots.iter_mut(), |slot| slot.len, from, to) {
             let block = &mut slot.block;
+            let last = places.end - 1;
             count += places.len();
-            let last = (count >= budget).then_some(places.end - 1);
             let begin = tombstone;
             let all = places.len() == block.len() && slot.newest < begin.main;
             for place in places {
@@ -152,6 +154,7 @@ impl Index {
                 }
                 let (start, rest) = block.key(place);
                 each(start, rest);
+                count += (start.len() + rest.len()) / LONG_KEY;
                 if !all && !block.histories_mut().settled()[place].tombstone(tombstone) {
                     return Err(tombstone);
                 }
@@ -164,7 +167,7 @@ impl Index {
                     block.histories_mut().end_all(begin);
                 }
             }
-            if let Some(last) = last {
+            if count >= budget {
                 let (start, rest) = block.key(last);
                 return Ok(Some([start, rest].concat().into()));
             }

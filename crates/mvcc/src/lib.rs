@@ -32,7 +32,6 @@ mod write_txn;
 
 pub use backend::Stored;
 pub use compact::CompactProgress;
-pub use deletes::Deletes;
 pub use error::Error;
 pub use event::{Event, EventBatch, EventKind};
 pub use hash::HashKv;

@@ -31,7 +31,7 @@ pub(crate) fn of_put(kv: &KeyValue) -> Bytes {
 /// About what the record of a delete takes beside the key: the bucket key, a tag and a length.
 pub(crate) const TOMBSTONE_OVERHEAD: usize = REVISION_LEN + 3;
 
-/// A delete, all of it in one piece of memory.
+/// A delete, all of it in one piece of memory: there may be many.
 pub(crate) struct Delete {
     /// Of bucket `key`.
     pub stored_key: Bytes,

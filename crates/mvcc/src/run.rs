@@ -280,7 +280,7 @@ mod tests {
                 assert_eq!(index.delete(&one, 1, revision, |_, _| {}), Ok(Some(key.clone().into())));
                 records.push((revision.to_tombstone_bytes().to_vec(), record_of(&key, 0, 0, 0, 0)));
             } else {
-                let (now, _) = index.put(key.as_bytes(), revision).unwrap();
+                let now = index.put(key.as_bytes(), revision).unwrap();
                 let stored = record_of(&key, now.create_revision, main, now.version, main % 3);
                 records.push((revision.to_bytes().to_vec(), stored));
             }

@@ -7,12 +7,11 @@ use backend::{Backend, Bucket};
 use bytes::Bytes;
 use proto::mvccpb::KeyValue;
 
+use crate::deletes::Deletes;
 use crate::index::{Index, KeyRange};
 use crate::key_index::Seen;
 use crate::kv::Shared;
-use crate::{
-    Deletes, Error, Event, EventBatch, EventKind, RangeQuery, RangeResult, Revision, record, select,
-};
+use crate::{Error, Event, EventBatch, EventKind, RangeQuery, RangeResult, Revision, record, select};
 
 /// Keys deleted before the index is let go: readers wait meanwhile.
 const KEYS_PER_LOCK: usize = 512;
@@ -30,8 +29,6 @@ pub struct PutOutcome {
     pub create_revision: i64,
     /// Version the key now has.
     pub version: i64,
-    /// Where the record before is stored, if the key existed.
-    pub previous: Option<Revision>,
 }
 
 /// The keys that a delete removed.
@@ -90,8 +87,7 @@ impl<'a> WriteTxn<'a> {
     /// [`Error::Damaged`] if the index holds a newer revision of the key, which no sound store does.
     pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Result<PutOutcome, Error> {
         let revision = self.next();
-        let (now, before) =
-            self.shared.index.write().put(&key, revision).ok_or_else(|| not_newer(revision))?;
+        let now = self.shared.index.write().put(&key, revision).ok_or_else(|| not_newer(revision))?;
         let Seen { create_revision, version, .. } = now;
         let kv = KeyValue { key, create_revision, mod_revision: revision.main, version, value, lease };
         let stored = record::of_put(&kv);
@@ -105,8 +101,7 @@ impl<'a> WriteTxn<'a> {
             prev_kv: None,
         });
         self.changes += 1;
-        let previous = before.map(|seen| seen.modified);
-        Ok(PutOutcome { revision: revision.main, create_revision, version, previous })
+        Ok(PutOutcome { revision: revision.main, create_revision, version })
     }
 
     /// Deletes all keys of the range that exist now, puts of this txn included, in key order.
@@ -119,7 +114,6 @@ impl<'a> WriteTxn<'a> {
         while let Some(range) = rest {
             let last = deleting.delete(&mut self.shared.index.write(), &range)?;
             rest = last.and_then(|last| range.behind(&last));
-            deleting.close(TOGETHER_BYTES);
         }
         Ok(self.store(deleting))
     }
@@ -135,15 +129,13 @@ impl<'a> WriteTxn<'a> {
             for key in keys {
                 deleting.delete(&mut index, &KeyRange::One(key.clone()))?;
             }
-            drop(index);
-            deleting.close(TOGETHER_BYTES);
         }
         Ok(self.store(deleting))
     }
 
     /// Stores deletes that the index knows of, and tells watchers.
     fn store(&mut self, mut deleting: Deleting) -> Deleted {
-        deleting.close(0);
+        deleting.close();
         for part in &deleting.done.parts {
             self.changes += part.len();
             if part.len() < MANY_MIN {
@@ -233,14 +225,17 @@ impl Deleting {
     /// Deletes some keys of the range; answers the last one looked at if there may be more.
     fn delete(&mut self, index: &mut Index, range: &KeyRange) -> Result<Option<Bytes>, Error> {
         let first = self.open.next();
-        index
-            .delete(range, KEYS_PER_LOCK, first, |start, rest| self.open.push(start, rest))
-            .map_err(not_newer)
+        let each = |start: &[u8], rest: &[u8]| {
+            self.open.push(start, rest);
+            if self.open.keys_bytes() >= TOGETHER_BYTES {
+                self.close();
+            }
+        };
+        index.delete(range, KEYS_PER_LOCK, first, each).map_err(not_newer)
     }
 
-    /// Begins a new part if this one has so many bytes.
-    fn close(&mut self, bytes: usize) {
-        if !self.open.is_empty() && self.open.keys_bytes() >= bytes {
+    fn close(&mut self) {
+        if self.open.len() > 0 {
             let behind = Deletes::new(self.open.next());
             self.done.parts.push(Arc::new(std::mem::replace(&mut self.open, behind)));
         }

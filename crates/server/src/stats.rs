@@ -311,23 +311,19 @@ pub fn changed(outcome: &store::Outcome) {
     }
     let Some(batch) = &outcome.events else { return };
     let keys = &METRICS.etcd_debugging_mvcc_keys_total;
-    let (events, deleted) = batch.parts();
-    if deleted > 0 {
-        METRICS.etcd_mvcc_delete_total.add(deleted as u64);
-        keys.add(-(deleted as f64));
-    }
-    for event in events {
-        if event.kind == mvcc::EventKind::Delete {
-            METRICS.etcd_mvcc_delete_total.inc();
-            keys.add(-1.0);
-            continue;
-        }
+    let mut deleted = batch.len();
+    for event in batch.puts() {
+        deleted -= 1;
         METRICS.etcd_mvcc_put_total.inc();
         if event.create_revision == event.mod_revision {
             keys.add(1.0);
         }
         let put = (event.key.len() + value_len(&event.record)) as f64;
         METRICS.etcd_debugging_mvcc_total_put_size_in_bytes.add(put);
+    }
+    if deleted > 0 {
+        METRICS.etcd_mvcc_delete_total.add(deleted as u64);
+        keys.add(-(deleted as f64));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a member lets go of by itself: old log segments, old log files, lines below the level, tokens nobody uses.
 mod harness;
-use etcd_client::{Client, ConnectOptions};
+use etcd_client::{Client, ConnectOptions, DeleteOptions, EventType, Txn, TxnOp, WatchOptions};
 use harness::server::{Server, eventually};
 use std::path::Path;
 use std::time::Duration;
@@ -89,4 +89,40 @@ fn a_full_log_file_is_put_aside() {
     eventually("lines in the new file", || {
         std::fs::read_to_string(&file).is_ok_and(|new| new.contains("ready to serve") && !new.contains("xx"))
     });
+}
+
+#[tokio::test]
+async fn every_key_of_a_large_delete_is_told_counted_and_gone_after_a_restart() {
+    const KEYS: usize = 1000;
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    let server = Server::start(&data, &[]);
+    let mut client = client(&server, None).await;
+    for n in 0..KEYS / 100 {
+        let puts: Vec<_> =
+            (0..100).map(|m| TxnOp::put(format!("k{:04}", n * 100 + m), n.to_string(), None)).collect();
+        client.txn(Txn::new().and_then(puts)).await.expect("puts");
+    }
+    let options = WatchOptions::new().with_prefix().with_prev_key();
+    let mut stream = client.watch("k", Some(options)).await.expect("a watch");
+    let gone = client.delete("k", Some(DeleteOptions::new().with_prefix())).await.expect("a delete");
+    assert_eq!(gone.deleted(), KEYS as i64);
+    client.put("k0500", "again", None).await.expect("a put");
+    let mut keys = Vec::new();
+    while keys.len() <= KEYS {
+        let answer = stream.message().await.expect("the stream").expect("an answer");
+        for event in answer.events() {
+            let (kv, before) = (event.kv().expect("a key"), event.prev_kv());
+            assert_eq!(before.is_some(), event.event_type() == EventType::Delete);
+            keys.push(kv.key_str().expect("text").to_owned());
+        }
+    }
+    let expected = (0..KEYS).chain([500]).map(|n| format!("k{n:04}"));
+    assert!(keys.iter().eq(&expected.collect::<Vec<_>>()), "{keys:?}");
+    assert_eq!(server.metric("etcd_mvcc_delete_total"), Some(KEYS as f64));
+    assert_eq!(server.metric("etcd_debugging_mvcc_keys_total"), Some(1.0));
+    server.signal("-KILL");
+    server.end();
+    let server = Server::start(&data, &[]);
+    assert_eq!(server.ctl_ok(&["get", "--prefix", "k"]), "k0500\nagain\n");
 }

@@ -130,7 +130,7 @@ impl Ledger {
             Done::Request(outcome) if outcome.is_replay => return Ok(()),
             Done::ConfChange(outcome) if outcome.is_replay => return Ok(()),
             Done::Request(outcome) => {
-                let events = outcome.events.as_ref().map_or(0, |batch| batch.events().len());
+                let events = outcome.events.as_ref().map_or(0, |batch| batch.len());
                 (outcome.result.is_err(), events)
             }
             Done::ConfChange(outcome) => (outcome.result.is_err(), 0),

@@ -195,9 +195,11 @@ impl WatchHub {
         }
         self.revision = batch.revision;
         let mut hits = std::mem::take(&mut self.hits);
-        for (place, event) in batch.events().iter().enumerate() {
-            self.ranges.visit(&event.key, |serial| hits.push((serial, place)));
-        }
+        let mut place = 0;
+        batch.for_each_key(|key| {
+            self.ranges.visit(key, |serial| hits.push((serial, place)));
+            place += 1;
+        });
         hits.sort_unstable();
         let mut copies = Copies::new(batch, reader);
         let mut wanted = Vec::new();

@@ -1,6 +1,7 @@
 //! A delete of many keys is stored and told in another form than one of a few: nobody must be able to tell.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backend::Bucket;
 use bytes::Bytes;
@@ -9,74 +10,104 @@ use mvcc::{Deleted, Event, EventBatch, RangeQuery, WriteTxn};
 
 use crate::fixture::Store;
 
-/// So long that a hundred keys do not go into one piece.
-fn key(nth: usize) -> Bytes {
-    format!("{nth:04}-{}", "x".repeat(20_000)).into()
+/// How many keys there are, and how long they are.
+#[derive(Clone, Copy)]
+struct Size {
+    keys: usize,
+    bytes: usize,
 }
 
-fn filled() -> Store {
+impl Size {
+    fn key(self, nth: usize) -> Bytes {
+        format!("{nth:04}-{}", "x".repeat(self.bytes)).into()
+    }
+
+    /// The key at that part of all.
+    fn at(self, percent: usize) -> usize {
+        self.keys * percent / 100
+    }
+}
+
+fn filled(size: Size) -> Store {
     let mut store = Store::new();
     let mut txn = store.kv.begin(&mut store.backend);
-    for nth in 0..150 {
-        txn.put(key(nth), format!("{nth}").into(), 0).unwrap();
+    for nth in 0..size.keys {
+        txn.put(size.key(nth), format!("{nth}").into(), 0).unwrap();
     }
     txn.finish().unwrap();
-    (0..150).step_by(7).for_each(|nth| drop(store.put(std::str::from_utf8(&key(nth)).unwrap(), "again")));
+    for nth in (0..size.keys).step_by(size.keys / 20) {
+        store.put(std::str::from_utf8(&size.key(nth)).unwrap(), "again");
+    }
     store.backend.commit().unwrap();
     store
 }
 
-/// Deletes what lies between two keys, with others before, between and behind.
-fn change(
-    store: &mut Store,
-    delete: impl Fn(&mut WriteTxn<'_>, usize, usize) -> Vec<Deleted>,
-) -> Arc<EventBatch> {
+type Delete = fn(&mut WriteTxn<'_>, Size, usize, usize) -> Vec<Deleted>;
+
+/// Deletes what lies between some keys, with puts before, between and behind.
+fn change(store: &mut Store, size: Size, delete: Delete) -> Arc<EventBatch> {
     let mut txn = store.kv.begin(&mut store.backend);
+    let [low, middle, high, end] = [2, 40, 75, 99].map(|percent| size.at(percent));
     let mut gone = Vec::new();
-    txn.put(key(3), "before".into(), 0).unwrap();
-    gone.extend(delete(&mut txn, 2, 110));
-    txn.put(key(50), "between".into(), 0).unwrap();
-    gone.extend(delete(&mut txn, 40, 60));
-    gone.extend(delete(&mut txn, 100, 149));
-    txn.put(key(120), "behind".into(), 0).unwrap();
-    let keys = (2..110).chain([50]).chain(110..149).map(key);
+    txn.put(size.key(low + 1), "before".into(), 0).unwrap();
+    gone.extend(delete(&mut txn, size, low, high));
+    txn.put(size.key(middle), "between".into(), 0).unwrap();
+    gone.extend(delete(&mut txn, size, middle - 10, middle + 10));
+    gone.extend(delete(&mut txn, size, high - 10, end));
+    txn.put(size.key(high + 3), "behind".into(), 0).unwrap();
+    let keys = (low..high).chain([middle]).chain(high..end).map(|nth| size.key(nth));
     assert!(gone.iter().flat_map(Deleted::keys).eq(keys));
-    let gone: Vec<usize> = gone.iter().map(Deleted::len).filter(|len| *len > 0).collect();
-    assert_eq!(gone.iter().sum::<usize>(), 108 + 1 + 39);
-    assert_eq!(txn.changes(), 3 + 108 + 1 + 39);
-    assert!(txn.get(&key(70)).unwrap().is_none());
+    assert_eq!(gone.iter().map(Deleted::len).sum::<usize>(), end - low + 1);
+    assert_eq!(txn.changes(), 3 + end - low + 1);
+    assert!(txn.get(&size.key(low + 1)).unwrap().is_none());
     txn.finish().unwrap()
 }
 
-fn by_range(txn: &mut WriteTxn<'_>, from: usize, to: usize) -> Vec<Deleted> {
-    vec![txn.delete_range(key(from), key(to)).unwrap()]
+fn by_range(txn: &mut WriteTxn<'_>, size: Size, from: usize, to: usize) -> Vec<Deleted> {
+    vec![txn.delete_range(size.key(from), size.key(to)).unwrap()]
 }
 
-fn by_keys(txn: &mut WriteTxn<'_>, from: usize, to: usize) -> Vec<Deleted> {
-    let keys: Vec<Bytes> = (from..to).map(key).collect();
+fn by_keys(txn: &mut WriteTxn<'_>, size: Size, from: usize, to: usize) -> Vec<Deleted> {
+    let keys: Vec<Bytes> = (from..to).map(|nth| size.key(nth)).collect();
     vec![txn.delete_keys(&keys).unwrap()]
 }
 
-fn one_by_one(txn: &mut WriteTxn<'_>, from: usize, to: usize) -> Vec<Deleted> {
-    (from..to).map(|nth| txn.delete_range(key(nth), Bytes::new()).unwrap()).collect()
+fn one_by_one(txn: &mut WriteTxn<'_>, size: Size, from: usize, to: usize) -> Vec<Deleted> {
+    (from..to).map(|nth| txn.delete_range(size.key(nth), Bytes::new()).unwrap()).collect()
 }
 
 fn records(store: &Store) -> Vec<(Bytes, Bytes)> {
-    store.backend.range(Bucket::Key, b"", None).map(Result::unwrap).collect()
+    let tx = store.backend.read();
+    let all: Vec<_> = tx.range(Bucket::Key, b"", None).map(Result::unwrap).collect();
+    let mut falling: Vec<_> = tx.range_rev(Bucket::Key, b"", None).map(Result::unwrap).collect();
+    falling.reverse();
+    let mut shown = Vec::new();
+    tx.for_each(Bucket::Key, b"", None, |key, value| {
+        shown.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        Ok::<(), backend::Error>(())
+    })
+    .unwrap();
+    assert!(falling == all && shown == all);
+    all
 }
 
-/// All that can be read: records, and lists at every revision.
+/// All that can be read: records, and lists and hashes at every revision that is kept.
 fn contents(store: &Store) -> Vec<(Bytes, Bytes)> {
     let mut all = records(store);
     for (record, value) in &all {
         assert_eq!(store.backend.get(Bucket::Key, record).unwrap().as_ref(), Some(value));
     }
-    for at in 2..=store.kv.current_revision() {
+    for at in store.kv.compact_revision().max(2)..=store.kv.current_revision() {
         let query = RangeQuery { revision: at, ..RangeQuery::range("0", "\0") };
         let list = store.reader().range(&query).unwrap();
         let count = RangeQuery { count_only: true, ..query };
         assert_eq!(store.reader().range(&count).unwrap().count, list.kvs.len() as i64);
-        all.extend(list.kvs.into_iter().map(|kv| (Bytes::copy_from_slice(&at.to_be_bytes()), kv)));
+        let at_bytes = Bytes::copy_from_slice(&at.to_be_bytes());
+        all.extend(list.kvs.into_iter().map(|kv| (at_bytes.clone(), kv)));
+        // The hash that a compaction left for its revision is gone after a start.
+        if at > store.kv.compact_revision() {
+            all.push((at_bytes, format!("{:?}", store.hash(at)).into()));
+        }
     }
     all
 }
@@ -106,31 +137,81 @@ fn watched(store: &Store, start: i64, batch: &Arc<EventBatch>) -> Vec<Event> {
     }
 }
 
-#[test]
-fn a_large_delete_reads_and_is_watched_as_many_small_ones() {
+fn compare(size: Size) {
     let mut all = Vec::new();
-    for delete in [by_range, by_keys, one_by_one] {
-        let mut store = filled();
-        let batch = change(&mut store, delete);
-        assert_eq!(batch.events().len(), 3 + 108 + 1 + 39);
+    for delete in [by_range as Delete, by_keys, one_by_one] {
+        let mut store = filled(size);
+        let batch = change(&mut store, size, delete);
+        assert_eq!(batch.events().len(), batch.len());
+        assert_eq!(batch.puts().count(), 3);
         let before = contents(&store);
         let (now, history) = (watched(&store, 0, &batch), watched(&store, 2, &batch));
-        let hash = store.hash(0);
         assert!(store.backend.seal());
-        assert_eq!(contents(&store), before, "sealed");
+        assert!(contents(&store) == before, "sealed");
         store.backend.commit().unwrap();
-        assert_eq!(contents(&store), before, "in the file");
-        store.put("behind", "");
-        let mut store = store.crash(1);
-        assert_eq!((contents(&store), store.hash(0)), (before.clone(), hash), "after a crash");
-        let compacted = (store.compact(batch.revision), records(&store));
-        all.push((batch.events().to_vec(), before, now, history, hash, compacted));
+        assert!(contents(&store) == before, "in the file");
+        all.push((batch.events().to_vec(), before, now, history));
     }
     assert!(all[0] == all[2], "by range");
     assert!(all[1] == all[2], "by keys");
-    let (events, _, now, history, ..) = &all[0];
+    let (events, _, now, history) = &all[0];
     assert_eq!(now.len(), events.len());
     assert!(now.iter().zip(events).all(|(got, made)| (&got.key, &got.record) == (&made.key, &made.record)));
-    assert!(now.iter().filter(|event| event.key == key(70)).all(|event| event.prev_kv.is_some()));
-    assert!(history.ends_with(now) && history.len() > now.len() + 150);
+    let gone = size.key(size.at(50));
+    assert!(now.iter().filter(|event| event.key == gone).all(|event| event.prev_kv.is_some()));
+    assert!(history.ends_with(now) && history.len() > now.len() + size.keys);
+}
+
+#[test]
+fn a_large_delete_reads_and_is_watched_as_many_small_ones() {
+    compare(Size { keys: 1600, bytes: 4 });
+}
+
+#[test]
+fn long_keys_are_kept_in_several_pieces() {
+    compare(Size { keys: 300, bytes: 1000 });
+    compare(Size { keys: 60, bytes: 20_000 });
+}
+
+#[test]
+fn a_large_delete_is_compacted_as_many_small_ones() {
+    let size = Size { keys: 1600, bytes: 4 };
+    // Below the delete, at it, above it; and after a key of it was put again.
+    for (back, puts) in [(1, 0), (0, 0), (-1, 1), (0, 1), (1, 1)] {
+        let mut all = Vec::new();
+        for delete in [by_range as Delete, one_by_one] {
+            let mut store = filled(size);
+            let batch = change(&mut store, size, delete);
+            for nth in 0..puts {
+                store.put(std::str::from_utf8(&size.key(size.at(50) + nth)).unwrap(), "new");
+            }
+            store.compact(batch.revision - back);
+            let live = contents(&store);
+            store.reopen();
+            assert!(contents(&store) == live, "read anew");
+            store.put("behind", "");
+            store.backend.commit().unwrap();
+            let store = store.crash(1);
+            all.push((live, contents(&store)));
+        }
+        assert!(all[0] == all[1], "{back} {puts}");
+    }
+}
+
+#[test]
+fn a_key_that_lives_often_costs_no_more_each_time() {
+    let mut store = Store::new();
+    let mut lives = |count| {
+        let start = Instant::now();
+        for _ in 0..count {
+            store.put("key", "");
+            store.delete("key").unwrap();
+        }
+        start.elapsed()
+    };
+    let first = lives(5000);
+    lives(20_000);
+    // Copying the lives before would take 30 times as long by now.
+    let last = lives(5000);
+    assert!(last < 10 * first + Duration::from_secs(1), "{first:?}, then {last:?}");
 }
