@@ -104,6 +104,10 @@ fn bind_port(host: &str, reuse_port: bool) -> Result<Listener, String> {
         // Go sets this on every listener, so that a restart need not wait; --socket-reuse-address adds nothing.
         socket.set_reuseaddr(true)?;
         socket.set_reuseport(reuse_port)?;
+        if address.ip().is_loopback() {
+            // Nothing is lost there: a host that paces what it sends (BBR) would only set timers. Without it all goes well, too.
+            let _ = rustix::net::sockopt::set_tcp_congestion(&socket, "reno");
+        }
         socket.bind(*address)?;
         socket.listen(BACKLOG)
     };
@@ -215,5 +219,22 @@ mod tests {
             let Ok(Accepted::Tcp(socket, _)) = listener.accept().await else { panic!("none came") };
             assert_eq!(rustix::net::sockopt::tcp_user_timeout(&socket).expect("the limit"), after_ms);
         }
+    }
+
+    #[tokio::test]
+    async fn only_on_loopback_nothing_is_paced() {
+        let congestion = |host: &str| {
+            let url = Url::parse(&format!("http://{host}:0")).expect("a URL");
+            let listener = Listener::bind(&url, false).expect("a listener");
+            async move {
+                let port = listener.port().expect("a port").port();
+                let _client = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+                let Ok(Accepted::Tcp(socket, _)) = listener.accept().await else { panic!("none came") };
+                rustix::net::sockopt::tcp_congestion(&socket).expect("a name")
+            }
+        };
+        let usual = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").expect("a name");
+        assert_eq!(congestion("127.0.0.1").await, "reno");
+        assert_eq!(congestion("0.0.0.0").await, usual.trim());
     }
 }
