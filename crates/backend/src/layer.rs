@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn records_kept_together_read_as_if_each_had_been_put() {
         // Alone, between others, and where keys do not rise or one was deleted.
-        for script in 0..6 {
+        for script in 0..7 {
             let (many, each) = (Layer::default(), Layer::default());
             let put = |n: u8| {
                 for layer in [&many, &each] {
@@ -335,6 +335,13 @@ mod tests {
                     layer.delete(Bucket::Key, &[n]);
                 }
                 put_even(50, 9);
+            }
+            if script > 5 {
+                // Only those before are deleted; then one of them is.
+                put_even(100, 3);
+                for layer in [&many, &each] {
+                    layer.delete(Bucket::Key, &[102]);
+                }
             }
             assert_eq!((many.ops(), many.bytes()), (each.ops(), each.bytes()));
             assert_eq!(many.lowest(Bucket::Key), each.lowest(Bucket::Key));

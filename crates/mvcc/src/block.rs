@@ -64,7 +64,7 @@ impl Keys {
     pub fn push(&mut self, start: &[u8], rest: &[u8]) {
         self.bytes.extend_from_slice(start);
         self.bytes.extend_from_slice(rest);
-        // At most 64 KiB and one key; a key comes in a message, whose length has 32 bits.
+        // At most 64 KiB and a key, or the few keys of a block; a key comes in a message, whose length has 32 bits.
         self.ends.push(self.bytes.len() as u32);
     }
 

@@ -11,7 +11,7 @@ use crate::history::History;
 use crate::key_index::Seen;
 
 /// A deleted key counts for one more for each of these many bytes.
-const LONG_KEY: usize = 256;
+pub(crate) const LONG_KEY: usize = 256;
 
 /// A set of neighbouring keys, in etcd's way of saying it (formats 9.4).
 #[derive(Clone, Debug, PartialEq, Eq)]

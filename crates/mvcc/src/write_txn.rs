@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proto::mvccpb::KeyValue;
 
 use crate::deletes::Deletes;
-use crate::index::{Index, KeyRange};
+use crate::index::{Index, KeyRange, LONG_KEY};
 use crate::key_index::Seen;
 use crate::kv::Shared;
 use crate::{Error, Event, EventBatch, EventKind, RangeQuery, RangeResult, Revision, record, select};
@@ -124,10 +124,15 @@ impl<'a> WriteTxn<'a> {
     /// As [`WriteTxn::put`].
     pub fn delete_keys(&mut self, keys: &[Bytes]) -> Result<Deleted, Error> {
         let mut deleting = Deleting::new(self.next());
-        for keys in keys.chunks(KEYS_PER_LOCK) {
+        let mut keys = keys.iter().peekable();
+        while keys.peek().is_some() {
             let mut index = self.shared.index.write();
-            for key in keys {
+            let mut count = 0;
+            while count < KEYS_PER_LOCK
+                && let Some(key) = keys.next()
+            {
                 deleting.delete(&mut index, &KeyRange::One(key.clone()))?;
+                count += 1 + key.len() / LONG_KEY;
             }
         }
         Ok(self.store(deleting))
@@ -244,4 +249,33 @@ impl Deleting {
 
 fn not_newer(revision: Revision) -> Error {
     Error::Damaged(format!("the index holds a revision that is not older than {revision}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deletes_are_cut_into_pieces_that_go_on_where_the_one_before_ends() {
+        let mut index = Index::default();
+        let long = |n: u8| [&[n; 2], &[b'k'; 30_000][..]].concat();
+        (0..20).for_each(|n| assert!(index.put(&long(n), Revision::new(2, n.into())).is_some()));
+        let mut deleting = Deleting::new(Revision::new(3, 5));
+        let mut rest = Some(KeyRange::From(Bytes::new()));
+        while let Some(range) = rest {
+            let last = deleting.delete(&mut index, &range).unwrap();
+            rest = last.and_then(|last| range.behind(&last));
+        }
+        deleting.close();
+        let parts = deleting.done.parts;
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [3, 3, 3, 3, 3, 3, 2]);
+        let mut next = Revision::new(3, 5);
+        for part in &parts {
+            for (nth, key) in part.keys().enumerate() {
+                assert!(index.holds(key, Revision::new(3, next.sub + nth as i64)));
+            }
+            next = part.next();
+        }
+        assert_eq!(next, Revision::new(3, 25));
+    }
 }
