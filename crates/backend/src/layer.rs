@@ -345,9 +345,9 @@ mod tests {
             }
             assert_eq!((many.ops(), many.bytes()), (each.ops(), each.bytes()));
             assert_eq!(many.lowest(Bucket::Key), each.lowest(Bucket::Key));
-            for n in 0..80 {
+            for n in 0..110 {
                 assert_eq!(many.get(Bucket::Key, &[n]), each.get(Bucket::Key, &[n]), "{n}");
-                for to in (0..80).map(Some).chain([None]) {
+                for to in (0..110).map(Some).chain([None]) {
                     let to = to.map(|to| [to]);
                     let range = (&[n][..], to.as_ref().map(|to| &to[..]));
                     for (falling, max) in [(false, 100), (true, 100), (false, 3), (true, 3)] {
