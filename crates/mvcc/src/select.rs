@@ -64,6 +64,10 @@ pub(crate) fn walk(
         });
         sink.unlocked()?;
         rest = last.and_then(|last| range.behind(&last));
+        if rest.is_some() {
+            // Whoever has been woken meanwhile may wait for this core: decision 0015.
+            std::thread::yield_now();
+        }
     }
     while let Some(range) = rest.take_if(|_| !query.skip_count) {
         let (part, last) = index.read().count(&range, at, KEYS_PER_LOCK);

@@ -26,7 +26,7 @@ const NEW_FILE: &str = "db.tmp.new";
 const MAP_STEP: u64 = 1 << 30;
 /// Cut off the file in one step: while the file system frees space, others wait to write, and whoever touches the mapping
 /// for the first time waits, too.
-const CUT_BYTES_MAX: u64 = 16 << 20;
+const CUT_BYTES_MAX: u64 = 4 << 20;
 /// Buffers and bytes of one vectored write.
 const RUN_PAGES: usize = 1024;
 
@@ -222,7 +222,7 @@ impl Db {
         let surplus = self.file_len.saturating_sub(pages * u64::from(self.snapshot.meta.page_size));
         let draining = !matches!(self.vacuum, Some(Vacuum::Sweep { .. }));
         // What the file grows by in one step is no reason to go on.
-        let is_last = self.vacuum.is_none() && surplus <= 2 * CUT_BYTES_MAX.max(self.opts.growth_bytes);
+        let is_last = self.vacuum.is_none() && surplus <= CUT_BYTES_MAX.max(self.opts.growth_bytes);
         if draining && surplus > 0 {
             self.file_len -= if is_last { surplus } else { surplus.min(CUT_BYTES_MAX) };
             self.file.set_len(self.file_len).map_err(Error::disk("cut the bolt file"))?;

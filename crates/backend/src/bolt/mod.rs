@@ -19,6 +19,7 @@ mod page;
 mod scan;
 mod seek;
 mod snapshot;
+mod turn;
 mod tx;
 mod vacuum;
 

@@ -2,6 +2,7 @@
 
 use super::page::{BUCKET, DEPTH_MAX, Page, PageId};
 use super::snapshot::{Root, Snapshot};
+use super::turn::Turn;
 use crate::error::Error;
 use crate::schema::Bucket;
 
@@ -45,7 +46,7 @@ impl Snapshot {
         (from, to): (&[u8], Option<&[u8]>),
         mut each: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut walk = Walk { snapshot: self, from, to, visited: 0 };
+        let mut walk = Walk { snapshot: self, from, to, visited: 0, turn: Turn::begin() };
         match self.root(bucket) {
             None => Ok(()),
             Some(Root::Page(id)) => walk.tree(*id, 0, &mut each),
@@ -59,6 +60,7 @@ struct Walk<'a> {
     from: &'a [u8],
     to: Option<&'a [u8]>,
     visited: u64,
+    turn: Turn,
 }
 
 impl Walk<'_> {
@@ -76,6 +78,7 @@ impl Walk<'_> {
         if depth > DEPTH_MAX || self.visited > self.snapshot.meta.hwm {
             return Err(Error::damaged(id, "the tree is too deep or has a cycle").into());
         }
+        self.turn.pass();
         let page = self.snapshot.pages.page(id)?;
         if page.leaf {
             return self.leaf(page, each);

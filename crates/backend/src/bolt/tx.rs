@@ -10,6 +10,7 @@ use super::meta::{Meta, NO_FREELIST};
 use super::node::{PageStore, Spilled, Tree};
 use super::page::{BUCKET, BUCKET_HEADER, PageId, bucket_header};
 use super::snapshot::{Root, Snapshot};
+use super::turn::Turn;
 use crate::error::Error;
 use crate::schema::Bucket;
 
@@ -25,6 +26,7 @@ pub(super) struct Tx<'a> {
     txid: u64,
     hwm: PageId,
     out: Vec<NewPage>,
+    turn: Turn,
     /// Buckets with changes.
     buckets: [Option<Tree>; Bucket::ALL.len()],
 }
@@ -52,7 +54,7 @@ impl<'a> Tx<'a> {
     pub(super) fn new(base: Arc<Snapshot>, freelist: &'a mut Freelist) -> Tx<'a> {
         let buckets = [const { None }; Bucket::ALL.len()];
         let (txid, hwm) = (base.meta.txid + 1, base.meta.hwm);
-        Tx { base, freelist, txid, hwm, out: Vec::new(), buckets }
+        Tx { base, freelist, txid, hwm, out: Vec::new(), turn: Turn::begin(), buckets }
     }
 
     pub(super) fn bucket(&mut self, bucket: Bucket) -> &mut Tree {
@@ -67,11 +69,13 @@ impl<'a> Tx<'a> {
         if key.is_empty() || key.len() > KEY_MAX || value.len() > VALUE_MAX {
             return Err(Error::BadSize);
         }
+        self.turn.pass();
         let base = self.base.clone();
         self.bucket(bucket).put(&base.pages, LeafItem { flags: 0, key, value })
     }
 
     pub(super) fn delete(&mut self, bucket: Bucket, key: &[u8]) -> Result<(), Error> {
+        self.turn.pass();
         let base = self.base.clone();
         self.bucket(bucket).delete(&base.pages, key)
     }
@@ -140,6 +144,7 @@ impl<'a> Tx<'a> {
 
 impl PageStore for Tx<'_> {
     fn write(&mut self, mut image: Vec<u8>) -> Result<PageId, Error> {
+        self.turn.pass();
         let pages = (image.len() / self.base.pages.page_size()) as u64;
         let id = self.freelist.allocate(pages, self.txid).unwrap_or_else(|| {
             let id = self.hwm;
@@ -153,6 +158,7 @@ impl PageStore for Tx<'_> {
     }
 
     fn free(&mut self, extent: Extent) {
+        self.turn.pass();
         self.freelist.free(extent, self.txid);
     }
 }

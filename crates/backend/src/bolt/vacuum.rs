@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::schema::Bucket;
 
 /// Leaves looked at in one commit; a moved one counts several times.
-const STEP: usize = 2048;
+const STEP: usize = 4096;
 /// Commits that wait for readers to leave before the end of the file is given up to them.
 const DRAIN_COMMITS: u32 = 6;
 

@@ -196,6 +196,8 @@ fn send_file(source: &backend::SnapshotSource, version: &str, sink: &Sink) -> Re
         sum.update(&chunk);
         offset += read as u64;
         send(total - offset, chunk.into())?;
+        // Whoever has been woken meanwhile may wait for this core: decision 0015.
+        std::thread::yield_now();
     }
     log::info!(
         "sending database sha256 checksum to client",

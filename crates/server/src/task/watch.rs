@@ -264,6 +264,8 @@ impl Owner {
         let mut counted = Instant::now();
         loop {
             if self.hub.has_lagging() {
+                // Whoever has been woken meanwhile may wait for this core: decision 0015.
+                std::thread::yield_now();
                 jobs.take_now(&mut taken);
             } else {
                 jobs.take(&mut taken, Some(Instant::now() + COUNT_INTERVAL * 10));
