@@ -67,6 +67,7 @@ const LATENCY: &[(&str, &[&str], f64, &str)] = &[
     ("stalls", &["p99.9 during a snapshot, ms", "longest put during a snapshot, ms"], 1e3, "… during a snapshot"),
     ("stalls", &["p99.9 during a compaction, ms", "longest put during a compaction, ms"], 1e3, "… during a compaction"),
     ("stalls", &["p99.9 during a defragmentation, ms", "longest put during a defragmentation, ms"], 1e3, "… during a defragmentation"),
+    ("list-big", &["p99.9 during a list, ms", "longest put during a list, ms"], 1e3, "… during a list of 1 GB"),
 ];
 
 const WIDTH: f64 = 900.0;

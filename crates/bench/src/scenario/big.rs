@@ -1,12 +1,12 @@
 //! Two versions of a million keys of 1 KB: a file of 2 GB and more.
 use bytes::Bytes;
 use proto::etcdserverpb::request_op::Request;
-use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
+use proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
 
 use super::Stand;
-use super::kv::many;
+use super::kv::{many, one};
 use crate::Result;
-use crate::load::{Loop, Shape};
+use crate::load::{Done, Loop, Shape};
 use crate::request::{self, Numbered};
 
 pub const KEYS: Numbered = Numbered { prefix: "big", bytes: 32 };
@@ -32,6 +32,13 @@ pub fn ensure(stand: &mut Stand<'_>) -> Result<()> {
         stand.failures.join(done.failures);
     }
     Ok(())
+}
+
+/// Lists all of them, in one answer.
+pub fn list(port: u16, keys: u64) -> Result<Done> {
+    let all = RangeRequest { key: KEYS.key(0), range_end: KEYS.end(), ..RangeRequest::default() };
+    let shape = one(request::RANGE, keys as usize * VALUE_BYTES);
+    Loop::open(port, shape)?.run(1, &mut |_, _, out| request::push(&all, out))
 }
 
 fn put(key: Bytes, value: &Bytes) -> RequestOp {

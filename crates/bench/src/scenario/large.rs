@@ -5,7 +5,7 @@ use prost::Message;
 use proto::etcdserverpb::{RangeRequest, RangeResponse};
 
 use super::kv::{fill_keys, one};
-use super::{AFTERMATH, Measured, Stand, big, mebibytes, micros};
+use super::{AFTERMATH, Measured, Stand, big, mebibytes, micros, stalls};
 use crate::Result;
 use crate::report::Figure;
 use crate::request::{self, Numbered, Random};
@@ -127,20 +127,15 @@ fn first_answer(port: u16) -> Result<Instant> {
     }
 }
 
-/// One answer with a million keys of 1 KB; how far the server's memory rises meanwhile.
+/// One answer with a million keys of 1 KB: how far the server's memory rises meanwhile. Then another, beside puts.
 pub fn list_big(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
     big::ensure(stand)?;
     let anonymous = stand.member.anonymous_bytes()?;
     let (port, keys) = (stand.member.port, stand.options.keys);
-    let shape = one(request::RANGE, keys as usize * big::VALUE_BYTES);
     let mut peak = anonymous;
     let measured = stand.cost_of(|stand| {
         std::thread::scope(|scope| {
-            let list = scope.spawn(move || {
-                let run = crate::load::Loop::open(port, shape)
-                    .and_then(|mut load| load.run(1, &mut |_, _, out| request::push(&all(big::KEYS), out)));
-                run.map_err(|e| e.to_string())
-            });
+            let list = scope.spawn(move || big::list(port, keys).map_err(|e| e.to_string()));
             while !list.is_finished() {
                 peak = peak.max(stand.member.anonymous_bytes()?);
                 std::thread::sleep(LOOK);
@@ -148,9 +143,11 @@ pub fn list_big(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
             Ok(list.join().map_err(|_| "the listing thread failed")??)
         })
     })?;
-    Ok(vec![
+    let mut figures = vec![
         Figure::less("server CPU, ms", micros(measured.cost.cpu) / 1e3),
         Figure::less("anonymous memory above before, at its peak, MiB", mebibytes(peak - anonymous)),
         Figure::less("time, ms", micros(measured.done.elapsed) / 1e3),
-    ])
+    ];
+    figures.extend(stalls::during_list(stand)?);
+    Ok(figures)
 }

@@ -107,7 +107,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "stalls", stage: Stage::Big, run: stalls::stalls,
         about: "500 puts per second while a server with 2 GB hashes, sends a snapshot, compacts, defragments" },
     Scenario { name: "list-big", stage: Stage::Big, run: large::list_big,
-        about: "a million keys of 1 KB in one answer: one client" },
+        about: "a million keys of 1 KB in one answer: one client; once more beside 500 puts per second" },
     Scenario { name: "delete-range", stage: Stage::Big, run: stalls::delete_range,
         about: "100,000 keys deleted by one request; 500 puts per second meanwhile" },
 ];

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use prost::Message;
 use proto::etcdserverpb::{
     CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, SnapshotRequest,
 };
@@ -38,7 +39,8 @@ struct Work {
     above: &'static str,
     writer: &'static str,
     takes: &'static str,
-    run: fn(&mut Client, i64) -> Result<()>,
+    /// On a port, with the newest revision.
+    run: fn(u16, i64) -> Result<()>,
 }
 
 const NOTHING: Work = Work {
@@ -60,7 +62,7 @@ const WORKS: [Work; 4] = [
         above: "p99.9 during HashKV above that with nothing else, ms",
         writer: "p99.9 of a plain writer during HashKV, ms",
         takes: "HashKV takes, ms",
-        run: |client, _| client.ask("/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default()).map(drop),
+        run: |port, _| ask(port, "/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default()),
     },
     Work {
         longest: "longest put during a snapshot, ms",
@@ -68,7 +70,7 @@ const WORKS: [Work; 4] = [
         above: "p99.9 during a snapshot above that with nothing else, ms",
         writer: "p99.9 of a plain writer during a snapshot, ms",
         takes: "a snapshot takes, ms",
-        run: |client, _| client.ask("/etcdserverpb.Maintenance/Snapshot", &SnapshotRequest {}).map(drop),
+        run: |port, _| ask(port, "/etcdserverpb.Maintenance/Snapshot", &SnapshotRequest {}),
     },
     Work {
         longest: "longest put during a compaction, ms",
@@ -77,9 +79,8 @@ const WORKS: [Work; 4] = [
         writer: "p99.9 of a plain writer during a compaction, ms",
         takes: "a compaction takes, ms",
         // Until what is gone is gone from the file.
-        run: |client, revision| {
-            let compaction = CompactionRequest { revision, physical: true };
-            client.ask("/etcdserverpb.KV/Compact", &compaction).map(drop)
+        run: |port, revision| {
+            ask(port, "/etcdserverpb.KV/Compact", &CompactionRequest { revision, physical: true })
         },
     },
     Work {
@@ -88,7 +89,7 @@ const WORKS: [Work; 4] = [
         above: "p99.9 during a defragmentation above that with nothing else, ms",
         writer: "p99.9 of a plain writer during a defragmentation, ms",
         takes: "a defragmentation takes, ms",
-        run: |client, _| client.ask("/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}).map(drop),
+        run: |port, _| ask(port, "/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}),
     },
 ];
 
@@ -98,18 +99,40 @@ const DELETION: Work = Work {
     above: "",
     writer: "p99.9 of a plain writer during the deletion, ms",
     takes: "the deletion takes, ms",
-    run: |client, _| {
+    run: |port, _| {
         let (key, range_end) = (big::KEYS.key(0), big::KEYS.key(DELETED_KEYS));
         let range = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
-        client.ask("/etcdserverpb.KV/DeleteRange", &range).map(drop)
+        ask(port, "/etcdserverpb.KV/DeleteRange", &range)
     },
 };
 
+const LIST: Work = Work {
+    longest: "longest put during a list, ms",
+    p999: "p99.9 during a list, ms",
+    above: "",
+    writer: "p99.9 of a plain writer during a list, ms",
+    takes: "a list beside puts takes, ms",
+    run: |port, _| big::list(port, 1).map(drop),
+};
+
+fn ask<M: Message>(port: u16, method: &'static str, request: &M) -> Result<()> {
+    Client::connect(port, 1, true)?.ask(method, request).map(drop)
+}
+
+/// What a list of all big keys does to puts.
+pub fn during_list(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
+    alone(stand, &LIST)
+}
+
 /// One txn, which nothing can get ahead of.
 pub fn delete_range(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
+    alone(stand, &DELETION)
+}
+
+fn alone(stand: &mut Stand<'_>, work: &Work) -> Result<Vec<Figure>> {
     big::ensure(stand)?;
-    let seen = during(stand, &DELETION)?;
-    let figures = seen.figures(&DELETION);
+    let seen = during(stand, work)?;
+    let figures = seen.figures(work);
     stand.failures.join(seen.puts.failures);
     Ok(figures)
 }
@@ -176,9 +199,7 @@ fn during(stand: &Stand<'_>, work: &Work) -> Result<Seen> {
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(file, &over).map_err(|e| e.to_string()));
         let working = scope.spawn(move || {
-            let worked =
-                Client::connect(port, 1, true).and_then(|mut client| (work.run)(&mut client, revision));
-            worked.map(|()| start.elapsed()).map_err(|e| e.to_string())
+            (work.run)(port, revision).map(|()| start.elapsed()).map_err(|e| e.to_string())
         });
         let pace = Pace { method: request::PUT, per_second: PUTS_PER_SECOND };
         let puts = pace.run(
