@@ -18,6 +18,7 @@ pub mod bolt;
 mod error;
 mod layer;
 pub mod schema;
+mod turn;
 mod view;
 
 pub use backend::{Backend, Committer, Options, Phase};
@@ -25,4 +26,5 @@ pub use bolt::{Place, SnapshotSource};
 pub use error::Error;
 pub use layer::Records;
 pub use schema::Bucket;
+pub use turn::Turn;
 pub use view::{Lookup, Range, ReadTx, Reader, Stored};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use backend::{Bucket, schema};
+use backend::{Bucket, Turn, schema};
 use bytes::Bytes;
 
 use crate::{Error, KvReader, RecordKey, Revision, record};
@@ -147,7 +147,7 @@ impl KvReader {
 
     fn kept(&self, at: i64, compacted: i64) -> Kept {
         let mut kept = Kept { revisions: BTreeSet::new(), is_empty: true };
-        let mut after: Option<Bytes> = None;
+        let (mut after, mut turn) = (None::<Bytes>, Turn::default());
         loop {
             after = self.shared.index.read().keep(after.as_deref(), at, KEYS_PER_LOCK, |revision| {
                 kept.is_empty = false;
@@ -159,8 +159,7 @@ impl KvReader {
             if after.is_none() {
                 return kept;
             }
-            // Whoever has been woken meanwhile may wait for this core: decision 0015.
-            std::thread::yield_now();
+            turn.pass(KEYS_PER_LOCK / 8);
         }
     }
 

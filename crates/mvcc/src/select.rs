@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use backend::Turn;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use proto::mvccpb::KeyValue;
@@ -14,6 +15,8 @@ use crate::{Error, RangeQuery, RangeResult, Revision, SortOrder, SortTarget, rec
 
 /// Keys looked at before the index is let go, so that the writer never waits for a long range.
 const KEYS_PER_LOCK: usize = 256;
+/// What that counts for a [`Turn`].
+const PIECES_PER_LOCK: usize = 32;
 
 /// What the index says about a query.
 pub(crate) struct Selected {
@@ -51,8 +54,9 @@ pub(crate) fn walk(
     sink: &mut impl Sink,
 ) -> Result<i64, Error> {
     let mut rest = Some(KeyRange::new(query.key.clone(), query.end.clone()));
-    let (mut count, mut enough) = (0, query.count_only);
+    let (mut count, mut enough, mut turn) = (0, query.count_only, Turn::default());
     while let Some(range) = rest.take_if(|_| !enough) {
+        turn.pass(PIECES_PER_LOCK);
         let last = index.read().visit(&range, at, KEYS_PER_LOCK, |key, seen| {
             count += 1;
             if !query.passes(seen.create_revision, seen.modified.main) {
@@ -64,12 +68,9 @@ pub(crate) fn walk(
         });
         sink.unlocked()?;
         rest = last.and_then(|last| range.behind(&last));
-        if rest.is_some() {
-            // Whoever has been woken meanwhile may wait for this core: decision 0015.
-            std::thread::yield_now();
-        }
     }
     while let Some(range) = rest.take_if(|_| !query.skip_count) {
+        turn.pass(PIECES_PER_LOCK);
         let (part, last) = index.read().count(&range, at, KEYS_PER_LOCK);
         count += part;
         rest = last.and_then(|last| range.behind(&last));

@@ -19,13 +19,14 @@ use super::vacuum::{Vacuum, VacuumRequest};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::schema::Bucket;
+use crate::turn::Turn;
 
 const FILE_MODE: u32 = 0o600;
 /// Where a new file is made before it gets its name. Go etcd clears such names away.
 const NEW_FILE: &str = "db.tmp.new";
 const MAP_STEP: u64 = 1 << 30;
-/// Cut off the file in one step: while the file system frees space, others wait to write, and whoever touches the mapping
-/// for the first time waits, too.
+/// Most that is cut off the file in one step: while the file system frees or discards space, others wait to write, and
+/// whoever touches the mapping for the first time waits, too (decision 0015).
 const CUT_BYTES_MAX: u64 = 4 << 20;
 /// Buffers and bytes of one vectored write.
 const RUN_PAGES: usize = 1024;
@@ -106,9 +107,9 @@ impl Db {
             for bucket in missing {
                 tx.bucket(bucket);
             }
-            Ok(None)
+            Ok(())
         };
-        self.transaction(create, &mut |_| {})?;
+        self.transaction(create, None, &mut |_| {})?;
         Ok(())
     }
 
@@ -128,15 +129,14 @@ impl Db {
     ) -> Result<Arc<Snapshot>, Error> {
         let vacuum = self.next_vacuum();
         let change = |tx: &mut Tx<'_>| {
-            for bucket in Bucket::ALL {
+            Bucket::ALL.into_iter().try_for_each(|bucket| {
                 layer.for_each_change(bucket, |key, value| match value {
                     Some(value) => tx.put(bucket, key.clone(), value.clone()),
                     None => tx.delete(bucket, key),
-                })?;
-            }
-            vacuum.map_or(Ok(None), |vacuum| vacuum.step(tx))
+                })
+            })
         };
-        self.transaction(change, passed)
+        self.transaction(change, vacuum, passed)
     }
 
     /// Commits a step of a defragmentation; `None` if none is wanted.
@@ -145,7 +145,7 @@ impl Db {
         passed: &mut dyn FnMut(Phase),
     ) -> Result<Option<Arc<Snapshot>>, Error> {
         let Some(vacuum) = self.next_vacuum() else { return Ok(None) };
-        self.transaction(|tx| vacuum.step(tx), passed).map(Some)
+        self.transaction(|_| Ok(()), Some(vacuum), passed).map(Some)
     }
 
     fn next_vacuum(&mut self) -> Option<Vacuum> {
@@ -157,7 +157,8 @@ impl Db {
 
     fn transaction(
         &mut self,
-        change: impl FnOnce(&mut Tx<'_>) -> Result<Option<Vacuum>, Error>,
+        change: impl FnOnce(&mut Tx<'_>) -> Result<(), Error>,
+        vacuum: Option<Vacuum>,
         passed: &mut dyn FnMut(Phase),
     ) -> Result<Arc<Snapshot>, Error> {
         if std::mem::replace(&mut self.poisoned, true) {
@@ -167,32 +168,38 @@ impl Db {
         self.freelist.release(&self.readers.pinned())?;
         self.freelist.low_first = false;
         let mut tx = Tx::new(base.clone(), &mut self.freelist);
-        self.vacuum = change(&mut tx)?;
+        change(&mut tx)?;
+        let vacuums = vacuum.is_some();
+        self.vacuum = vacuum.map_or(Ok(None), |vacuum| vacuum.step(&mut tx))?;
         passed(Phase::Change);
         let Finished { pages, meta } = tx.finish(passed)?;
-        self.write(pages, &meta)?;
+        let grew = self.write(pages, &meta)?;
         passed(Phase::Write);
         let pages = Pages::new(self.map.clone(), &meta, &self.readers);
         self.snapshot = Arc::new(Snapshot::new(pages, meta, self.file.clone(), unused(&self.freelist))?);
-        if self.vacuum_request.running() {
-            self.cut_file(base.meta.hwm.max(meta.hwm))?;
+        // Not one that has been asked for meanwhile.
+        if vacuums {
+            self.cut_file(base.meta.hwm.max(meta.hwm), grew)?;
         }
         self.poisoned = false;
         Ok(self.snapshot())
     }
 
-    /// Brings a finished transaction to the disk: grow, pages, sync, meta, sync.
-    fn write(&mut self, mut pages: Vec<NewPage>, meta: &Meta) -> Result<(), Error> {
+    /// Brings a finished transaction to the disk: grow, pages, sync, meta, sync. Answers whether the file had to grow.
+    fn write(&mut self, mut pages: Vec<NewPage>, meta: &Meta) -> Result<bool, Error> {
         let page_size = u64::from(meta.page_size);
         let needed = meta.hwm * page_size;
-        if needed > self.file_len {
+        let grows = needed > self.file_len;
+        if grows {
             let len = needed + page_size + self.opts.growth_bytes;
             self.file.set_len(len).map_err(Error::disk("grow the bolt file"))?;
             self.sync("sync the grown bolt file")?;
             self.file_len = len;
         }
         pages.sort_unstable_by_key(|(id, _)| *id);
+        let mut turn = Turn::default();
         for run in runs(&pages, page_size) {
+            turn.pass(run.len());
             let slices: Vec<IoSlice<'_>> = run.iter().map(|(_, image)| IoSlice::new(image)).collect();
             let offset = run.first().map_or(0, |(id, _)| id * page_size);
             self.file
@@ -209,7 +216,7 @@ impl Db {
             self.map =
                 self.file.map(map_len(needed, &self.opts)).map_err(Error::disk("map the grown bolt file"))?;
         }
-        Ok(())
+        Ok(grows)
     }
 
     fn sync(&self, doing: &'static str) -> Result<(), Error> {
@@ -217,14 +224,13 @@ impl Db {
     }
 
     /// While defragmenting: cuts a piece of what neither of the two meta pages needs, and ends when there is nothing more
-    /// to do.
-    fn cut_file(&mut self, pages: PageId) -> Result<(), Error> {
+    /// to do. What the file has just grown by is left to the writes to come.
+    fn cut_file(&mut self, pages: PageId, grew: bool) -> Result<(), Error> {
         let surplus = self.file_len.saturating_sub(pages * u64::from(self.snapshot.meta.page_size));
         let draining = !matches!(self.vacuum, Some(Vacuum::Sweep { .. }));
-        // What the file grows by in one step is no reason to go on.
-        let is_last = self.vacuum.is_none() && surplus <= CUT_BYTES_MAX.max(self.opts.growth_bytes);
-        if draining && surplus > 0 {
-            self.file_len -= if is_last { surplus } else { surplus.min(CUT_BYTES_MAX) };
+        let is_last = self.vacuum.is_none() && (grew || surplus <= CUT_BYTES_MAX);
+        if draining && surplus > 0 && !grew {
+            self.file_len -= surplus.min(CUT_BYTES_MAX);
             self.file.set_len(self.file_len).map_err(Error::disk("cut the bolt file"))?;
             self.sync("sync the cut bolt file")?;
         }
@@ -338,6 +344,8 @@ fn runs(pages: &[NewPage], page_size: u64) -> impl Iterator<Item = &[NewPage]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
+
     use crate::bolt::meta::NO_FREELIST;
     use bytes::Bytes;
     use disk::MemDisk;
@@ -382,6 +390,66 @@ mod tests {
         assert_eq!(meta.freelist, NO_FREELIST);
         let meta = Meta { freelist: at, ..meta };
         file.write_at(&meta.page(meta.slot()), meta.slot() * 4096).unwrap();
+    }
+
+    /// Commits records of a megabyte.
+    fn put_long(db: &mut Db, keys: Range<u64>, passed: &mut dyn FnMut(Phase)) {
+        let (layer, value) = (Layer::default(), Bytes::from(vec![1; 1 << 20]));
+        keys.for_each(|n| layer.put(Bucket::Key, Bytes::copy_from_slice(&n.to_be_bytes()), value.clone()));
+        db.commit_layer(&layer, passed).unwrap();
+    }
+
+    /// With half of its records deleted again.
+    fn half_empty(growth_bytes: u64, count: u64) -> Db {
+        let disk = MemDisk::new(0);
+        let opts = Options { growth_bytes, ..Options::default() };
+        let mut db = Db::open(Arc::new(disk), Path::new(PATH), opts).unwrap();
+        db.create_buckets().unwrap();
+        put_long(&mut db, 0..count, &mut |_| {});
+        let layer = Layer::default();
+        (0..count).step_by(2).for_each(|n| layer.delete(Bucket::Key, &n.to_be_bytes()));
+        db.commit_layer(&layer, &mut |_| {}).unwrap();
+        db
+    }
+
+    #[test]
+    fn a_file_is_cut_in_small_pieces_to_what_is_used() {
+        let mut db = half_empty(16 << 20, 40);
+        let (before, mut cuts) = (db.file_len, Vec::new());
+        db.vacuum_request.start();
+        for _ in 0..100 {
+            let len = db.file_len;
+            db.commit_vacuum_step(&mut |_| {}).unwrap();
+            cuts.push(len.saturating_sub(db.file_len));
+        }
+        assert!(!db.vacuum_request.running());
+        assert!(cuts.iter().all(|cut| *cut <= CUT_BYTES_MAX), "{cuts:?}");
+        assert!(db.file_len < before / 2 && db.file_len == db.snapshot.meta.hwm * 4096, "{}", db.file_len);
+        assert!(db.snapshot.check().is_empty());
+    }
+
+    #[test]
+    fn a_defragmentation_ends_while_every_commit_makes_the_file_grow() {
+        let mut db = half_empty(8 << 20, 10);
+        db.vacuum_request.start();
+        for n in 10..30 {
+            put_long(&mut db, n * 10..n * 10 + 10, &mut |_| {});
+        }
+        assert!(!db.vacuum_request.running());
+    }
+
+    #[test]
+    fn a_defragmentation_asked_for_during_a_commit_is_not_over_with_it() {
+        let mut db = half_empty(0, 20);
+        let (before, request) = (db.file_len, db.vacuum_request());
+        put_long(&mut db, 100..101, &mut |phase| {
+            if phase == Phase::Change {
+                request.start();
+            }
+        });
+        assert!(request.running());
+        (0..100).for_each(|_| drop(db.commit_vacuum_step(&mut |_| {}).unwrap()));
+        assert!(!request.running() && db.file_len < before * 2 / 3, "{before} {}", db.file_len);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::page::PageId;
 use crate::error::Error;
+use crate::turn::Turn;
 
 /// Contiguous pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,7 +118,9 @@ impl Freelist {
         };
         let (still, done): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().partition(needed);
         self.waiting = still;
+        let mut turn = Turn::default();
         for released in done {
+            turn.pass(1);
             self.waiting_pages -= released.extent.pages;
             self.add(released.extent)?;
         }

@@ -19,7 +19,6 @@ mod page;
 mod scan;
 mod seek;
 mod snapshot;
-mod turn;
 mod tx;
 mod vacuum;
 

@@ -3,16 +3,37 @@
 //! Only pages on the way to a change are loaded. Before a commit, nodes that lost records are merged with a neighbour
 //! ([`Tree::settle`]); then all loaded nodes are split to page size and written to new places ([`Tree::spill`]).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::freelist::Extent;
 use super::image::{LeafItem, Part, branch_image, branch_size, leaf_image, leaf_size, split};
-use super::page::{BUCKET, DEPTH_MAX, HEADER, Page, PageId};
+use super::page::{BUCKET, DEPTH_MAX, HEADER, Header, Page, PageId};
 use super::snapshot::{Pages, Root};
 use crate::error::Error;
+use crate::turn::Turn;
 
 /// Moving a page costs as much of the budget as looking at so many.
 const TOUCH_COST: usize = 8;
+
+/// How much of a tree [`Tree::touch`] may still look at, in pages.
+pub(crate) struct Budget {
+    left: usize,
+    turn: Turn,
+}
+
+impl Budget {
+    pub(crate) fn of(pages: usize) -> Budget {
+        Budget { left: pages, turn: Turn::default() }
+    }
+
+    fn spend(&mut self, pages: usize) {
+        self.left = self.left.saturating_sub(pages);
+        self.turn.pass(pages);
+    }
+}
+
 struct BranchItem {
     key: Bytes,
     child: Child,
@@ -236,27 +257,27 @@ impl Tree {
         }
     }
 
-    /// Loads the leaves from `from` on that lie (or whose branch lies) at `beyond` or further back in the file, so
-    /// that the spill gives them a place nearer to its head. Stops when `budget` is used up; answers the key to go on from,
+    /// Loads the leaves from `from` on that reach into the pages `moving`, and all branches on the way, so that the spill
+    /// gives them a place nearer to the head of the file. Stops when `budget` is used up; answers the key to go on from,
     /// `None` at the end of the tree.
     pub(crate) fn touch(
         &mut self,
         pages: &Pages,
         from: &[u8],
-        beyond: PageId,
-        budget: &mut usize,
+        moving: &Range<PageId>,
+        budget: &mut Budget,
     ) -> Result<Option<Bytes>, Error> {
         match &self.root {
             TreeRoot::Stored(Root::Inline { .. }) => return Ok(None),
             TreeRoot::Stored(Root::Page(id)) => {
                 let (header, bytes) = pages.raw(*id)?;
-                if Page::new(header, bytes)?.leaf && id + u64::from(header.overflow) < beyond {
+                if Page::new(header, bytes)?.leaf && !reaches_into(moving, *id, header) {
                     return Ok(None);
                 }
             }
             TreeRoot::Node(_) => {}
         }
-        touch(self.root(pages)?, pages, from, beyond, budget, 0)
+        touch(self.root(pages)?, pages, from, moving, budget, 0)
     }
 
     /// Merges nodes that have become too empty, and lowers the tree where its root has a single child.
@@ -313,18 +334,22 @@ impl Tree {
     }
 }
 
+fn reaches_into(pages: &Range<PageId>, id: PageId, header: Header) -> bool {
+    id < pages.end && id + u64::from(header.overflow) >= pages.start
+}
+
 fn touch(
     node: &mut Node,
     pages: &Pages,
     from: &[u8],
-    beyond: PageId,
-    budget: &mut usize,
+    moving: &Range<PageId>,
+    budget: &mut Budget,
     depth: usize,
 ) -> Result<Option<Bytes>, Error> {
     let Items::Branch(items) = &mut node.items else { return Ok(None) };
     let first = child_for(items, from);
     for item in &mut items[first..] {
-        if *budget == 0 {
+        if budget.left == 0 {
             return Ok(Some(item.key.clone()));
         }
         if let Child::Page(id) = item.child {
@@ -333,13 +358,13 @@ fn touch(
             if depth > DEPTH_MAX {
                 return Err(Error::damaged(id, "the tree is too deep or has a cycle"));
             }
-            if Page::new(header, bytes)?.leaf && id + len <= beyond {
-                *budget -= 1;
+            if Page::new(header, bytes)?.leaf && !reaches_into(moving, id, header) {
+                budget.spend(1);
                 continue;
             }
-            *budget = budget.saturating_sub(TOUCH_COST * len as usize);
+            budget.spend(TOUCH_COST * len as usize);
         }
-        if let Some(rest) = touch(item.child.node(pages)?, pages, from, beyond, budget, depth + 1)? {
+        if let Some(rest) = touch(item.child.node(pages)?, pages, from, moving, budget, depth + 1)? {
             return Ok(Some(rest));
         }
     }

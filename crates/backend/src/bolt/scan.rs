@@ -2,9 +2,9 @@
 
 use super::page::{BUCKET, DEPTH_MAX, Page, PageId};
 use super::snapshot::{Root, Snapshot};
-use super::turn::Turn;
 use crate::error::Error;
 use crate::schema::Bucket;
+use crate::turn::Turn;
 
 impl Snapshot {
     /// Keys that cut the bucket into at most `parts` parts of about as many pages.
@@ -46,7 +46,7 @@ impl Snapshot {
         (from, to): (&[u8], Option<&[u8]>),
         mut each: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut walk = Walk { snapshot: self, from, to, visited: 0, turn: Turn::begin() };
+        let mut walk = Walk { snapshot: self, from, to, visited: 0, turn: Turn::default() };
         match self.root(bucket) {
             None => Ok(()),
             Some(Root::Page(id)) => walk.tree(*id, 0, &mut each),
@@ -78,8 +78,9 @@ impl Walk<'_> {
         if depth > DEPTH_MAX || self.visited > self.snapshot.meta.hwm {
             return Err(Error::damaged(id, "the tree is too deep or has a cycle").into());
         }
-        self.turn.pass();
         let page = self.snapshot.pages.page(id)?;
+        // A record costs whoever takes it more than the way to it.
+        self.turn.pass(1 + page.count / 4);
         if page.leaf {
             return self.leaf(page, each);
         }

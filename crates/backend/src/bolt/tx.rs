@@ -10,9 +10,9 @@ use super::meta::{Meta, NO_FREELIST};
 use super::node::{PageStore, Spilled, Tree};
 use super::page::{BUCKET, BUCKET_HEADER, PageId, bucket_header};
 use super::snapshot::{Root, Snapshot};
-use super::turn::Turn;
 use crate::error::Error;
 use crate::schema::Bucket;
+use crate::turn::Turn;
 
 const KEY_MAX: usize = 32768;
 const VALUE_MAX: usize = (1 << 31) - 2;
@@ -26,7 +26,7 @@ pub(super) struct Tx<'a> {
     txid: u64,
     hwm: PageId,
     out: Vec<NewPage>,
-    turn: Turn,
+    pub(super) turn: Turn,
     /// Buckets with changes.
     buckets: [Option<Tree>; Bucket::ALL.len()],
 }
@@ -54,7 +54,7 @@ impl<'a> Tx<'a> {
     pub(super) fn new(base: Arc<Snapshot>, freelist: &'a mut Freelist) -> Tx<'a> {
         let buckets = [const { None }; Bucket::ALL.len()];
         let (txid, hwm) = (base.meta.txid + 1, base.meta.hwm);
-        Tx { base, freelist, txid, hwm, out: Vec::new(), turn: Turn::begin(), buckets }
+        Tx { base, freelist, txid, hwm, out: Vec::new(), turn: Turn::default(), buckets }
     }
 
     pub(super) fn bucket(&mut self, bucket: Bucket) -> &mut Tree {
@@ -69,13 +69,13 @@ impl<'a> Tx<'a> {
         if key.is_empty() || key.len() > KEY_MAX || value.len() > VALUE_MAX {
             return Err(Error::BadSize);
         }
-        self.turn.pass();
+        self.turn.pass(1);
         let base = self.base.clone();
         self.bucket(bucket).put(&base.pages, LeafItem { flags: 0, key, value })
     }
 
     pub(super) fn delete(&mut self, bucket: Bucket, key: &[u8]) -> Result<(), Error> {
-        self.turn.pass();
+        self.turn.pass(1);
         let base = self.base.clone();
         self.bucket(bucket).delete(&base.pages, key)
     }
@@ -144,8 +144,8 @@ impl<'a> Tx<'a> {
 
 impl PageStore for Tx<'_> {
     fn write(&mut self, mut image: Vec<u8>) -> Result<PageId, Error> {
-        self.turn.pass();
         let pages = (image.len() / self.base.pages.page_size()) as u64;
+        self.turn.pass(pages as usize);
         let id = self.freelist.allocate(pages, self.txid).unwrap_or_else(|| {
             let id = self.hwm;
             self.hwm += pages;
@@ -158,7 +158,7 @@ impl PageStore for Tx<'_> {
     }
 
     fn free(&mut self, extent: Extent) {
-        self.turn.pass();
+        self.turn.pass(1);
         self.freelist.free(extent, self.txid);
     }
 }

@@ -2,15 +2,18 @@
 //! then the file is cut.
 //!
 //! A sweep goes once through all buckets in key order. A leaf that lies beyond the length the file should have is
-//! loaded unchanged, so the commit writes it to the lowest free place. Afterwards some commits drain: the moved pages
+//! loaded unchanged, so the commit writes it to the lowest free place. One that lies behind the end of the file as it was
+//! has been written since, and had that choice: it stays, or else a sweep would never catch up with writes. Afterwards some commits drain: the moved pages
 //! become free as soon as no reader can reach them, the high-water mark goes down over them, and the file is cut to it.
 //! Readers that stay longer keep the end of the file; a later defragmentation gets it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
 use super::freelist::Freelist;
+use super::node::Budget;
 use super::page::PageId;
 use super::tx::Tx;
 use crate::error::Error;
@@ -43,8 +46,8 @@ impl VacuumRequest {
 
 /// How far a defragmentation has come.
 pub(super) enum Vacuum {
-    /// Next: buckets of [`Bucket::ALL`] from this one on, from this key on; pages from `beyond` on shall move.
-    Sweep { bucket: usize, from: Bytes, beyond: PageId },
+    /// Next: buckets of [`Bucket::ALL`] from this one on, from this key on; these pages shall move.
+    Sweep { bucket: usize, from: Bytes, moving: Range<PageId> },
     /// Commits left to wait for readers; with none left there is still something to be cut.
     Drain(u32),
 }
@@ -57,14 +60,14 @@ impl Vacuum {
         if beyond >= hwm {
             Vacuum::Drain(DRAIN_COMMITS)
         } else {
-            Vacuum::Sweep { bucket: 0, from: Bytes::new(), beyond }
+            Vacuum::Sweep { bucket: 0, from: Bytes::new(), moving: beyond..hwm }
         }
     }
 
     /// Does one commit's share within `tx`; `None` when all is done.
     pub(super) fn step(self, tx: &mut Tx<'_>) -> Result<Option<Vacuum>, Error> {
-        let (first, mut from, beyond) = match self {
-            Vacuum::Sweep { bucket, from, beyond } => (bucket, from, beyond),
+        let (first, mut from, moving) = match self {
+            Vacuum::Sweep { bucket, from, moving } => (bucket, from, moving),
             Vacuum::Drain(0) => return Ok(None),
             Vacuum::Drain(left) => {
                 tx.cut();
@@ -72,12 +75,12 @@ impl Vacuum {
             }
         };
         tx.freelist.low_first = true;
-        let mut budget = STEP;
+        let mut budget = Budget::of(STEP);
         for (slot, bucket) in Bucket::ALL.into_iter().enumerate().skip(first) {
             let base = tx.base.clone();
-            let rest = tx.bucket(bucket).touch(&base.pages, &from, beyond, &mut budget)?;
+            let rest = tx.bucket(bucket).touch(&base.pages, &from, &moving, &mut budget)?;
             if let Some(from) = rest {
-                return Ok(Some(Vacuum::Sweep { bucket: slot, from, beyond }));
+                return Ok(Some(Vacuum::Sweep { bucket: slot, from, moving }));
             }
             from = Bytes::new();
         }

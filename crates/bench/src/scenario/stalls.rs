@@ -1,4 +1,5 @@
-//! How long puts wait while the server is maintained, and how long a plain writer beside it waits for the same disk.
+//! How long puts wait while the server is maintained, lists or deletes much, and how long a plain writer beside it waits for
+//! the same disk.
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -32,15 +33,23 @@ const WRITER_FILE_BYTES: usize = 16 << 20;
 /// For what a server still does with what it was given before, and then for the disk.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// Names of a maintenance's figures, and what it is.
+/// The server beside whose puts something is done.
+struct Target {
+    port: u16,
+    /// Big keys in it.
+    keys: u64,
+    /// Its newest revision.
+    revision: i64,
+}
+
+/// Names of the figures of what is done, and what it is.
 struct Work {
     longest: &'static str,
     p999: &'static str,
     above: &'static str,
     writer: &'static str,
     takes: &'static str,
-    /// On a port, with the newest revision.
-    run: fn(u16, i64) -> Result<()>,
+    run: fn(&Target) -> Result<()>,
 }
 
 const NOTHING: Work = Work {
@@ -49,7 +58,7 @@ const NOTHING: Work = Work {
     above: "",
     writer: "p99.9 of a plain writer with nothing else, ms",
     takes: "",
-    run: |_, _| {
+    run: |_| {
         std::thread::sleep(Duration::from_secs(6));
         Ok(())
     },
@@ -62,7 +71,7 @@ const WORKS: [Work; 4] = [
         above: "p99.9 during HashKV above that with nothing else, ms",
         writer: "p99.9 of a plain writer during HashKV, ms",
         takes: "HashKV takes, ms",
-        run: |port, _| ask(port, "/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default()),
+        run: |at| ask(at, "/etcdserverpb.Maintenance/HashKV", &HashKvRequest::default()),
     },
     Work {
         longest: "longest put during a snapshot, ms",
@@ -70,7 +79,7 @@ const WORKS: [Work; 4] = [
         above: "p99.9 during a snapshot above that with nothing else, ms",
         writer: "p99.9 of a plain writer during a snapshot, ms",
         takes: "a snapshot takes, ms",
-        run: |port, _| ask(port, "/etcdserverpb.Maintenance/Snapshot", &SnapshotRequest {}),
+        run: |at| ask(at, "/etcdserverpb.Maintenance/Snapshot", &SnapshotRequest {}),
     },
     Work {
         longest: "longest put during a compaction, ms",
@@ -79,8 +88,9 @@ const WORKS: [Work; 4] = [
         writer: "p99.9 of a plain writer during a compaction, ms",
         takes: "a compaction takes, ms",
         // Until what is gone is gone from the file.
-        run: |port, revision| {
-            ask(port, "/etcdserverpb.KV/Compact", &CompactionRequest { revision, physical: true })
+        run: |at| {
+            let compaction = CompactionRequest { revision: at.revision, physical: true };
+            ask(at, "/etcdserverpb.KV/Compact", &compaction)
         },
     },
     Work {
@@ -89,7 +99,7 @@ const WORKS: [Work; 4] = [
         above: "p99.9 during a defragmentation above that with nothing else, ms",
         writer: "p99.9 of a plain writer during a defragmentation, ms",
         takes: "a defragmentation takes, ms",
-        run: |port, _| ask(port, "/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}),
+        run: |at| ask(at, "/etcdserverpb.Maintenance/Defragment", &DefragmentRequest {}),
     },
 ];
 
@@ -99,10 +109,10 @@ const DELETION: Work = Work {
     above: "",
     writer: "p99.9 of a plain writer during the deletion, ms",
     takes: "the deletion takes, ms",
-    run: |port, _| {
+    run: |at| {
         let (key, range_end) = (big::KEYS.key(0), big::KEYS.key(DELETED_KEYS));
         let range = DeleteRangeRequest { key, range_end, ..DeleteRangeRequest::default() };
-        ask(port, "/etcdserverpb.KV/DeleteRange", &range)
+        ask(at, "/etcdserverpb.KV/DeleteRange", &range)
     },
 };
 
@@ -112,11 +122,11 @@ const LIST: Work = Work {
     above: "",
     writer: "p99.9 of a plain writer during a list, ms",
     takes: "a list beside puts takes, ms",
-    run: |port, _| big::list(port, 1).map(drop),
+    run: |at| big::list(at.port, at.keys)?.failures.first.map_or(Ok(()), |first| Err(first.into())),
 };
 
-fn ask<M: Message>(port: u16, method: &'static str, request: &M) -> Result<()> {
-    Client::connect(port, 1, true)?.ask(method, request).map(drop)
+fn ask<M: Message>(at: &Target, method: &'static str, request: &M) -> Result<()> {
+    Client::connect(at.port, 1, true)?.ask(method, request).map(drop)
 }
 
 /// What a list of all big keys does to puts.
@@ -157,7 +167,7 @@ fn millis(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
-/// What puts and a plain writer met while a maintenance ran.
+/// What puts and a plain writer met meanwhile.
 struct Seen {
     puts: Done,
     writer: Histogram<u64>,
@@ -193,14 +203,13 @@ fn during(stand: &Stand<'_>, work: &Work) -> Result<Seen> {
     settle(&stand.options.dir)?;
     let (port, keys) = (stand.member.port, stand.options.keys);
     let (mut random, value) = (Random(7), request::value(VALUE_BYTES));
-    let revision = large::revision(stand)?;
+    let target = Target { port, keys, revision: large::revision(stand)? };
     let over = AtomicBool::new(false);
     let start = Instant::now();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(file, &over).map_err(|e| e.to_string()));
-        let working = scope.spawn(move || {
-            (work.run)(port, revision).map(|()| start.elapsed()).map_err(|e| e.to_string())
-        });
+        let working =
+            scope.spawn(move || (work.run)(&target).map(|()| start.elapsed()).map_err(|e| e.to_string()));
         let pace = Pace { method: request::PUT, per_second: PUTS_PER_SECOND };
         let puts = pace.run(
             port,

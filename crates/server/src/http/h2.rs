@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::vec::Drain;
 
+use backend::Turn;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http2::{Connection, Event, OUTPUT_MAX, Reason, StreamId};
@@ -39,6 +40,8 @@ const SLICES: usize = 64;
 /// all connections of a loop. Few long writes wake a client less often than many short ones, which costs both a lot.
 const BURST_BYTES: usize = 1 << 20;
 const BURSTS_BYTES: usize = 8 << 20;
+/// Copied twice in a microsecond, by us and by the kernel.
+const PIECE_BYTES: usize = 4 << 10;
 
 /// Room for so many notes of what handlers took stays with a connection.
 const RELEASES_KEPT: usize = 64;
@@ -83,6 +86,7 @@ pub struct Serving<S> {
     released: Vec<(StreamId, usize)>,
     keepalive: Keepalive,
     stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    turn: Turn,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
@@ -115,6 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
             released: Vec::new(),
             keepalive: Keepalive::new(&limits),
             stop: Some(Box::pin(stop)),
+            turn: Turn::default(),
         }
     }
 
@@ -364,6 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Serving<S> {
                 return Ok(());
             }
             if was_full {
+                self.turn.pass(burst_bytes(alone::connections()) / PIECE_BYTES);
                 // There is more, but others have had to wait for this.
                 cx.waker().wake_by_ref();
                 return Ok(());

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use backend::Turn;
 use bytes::Bytes;
 use prost::Message as _;
 use proto::etcdserverpb as pb;
@@ -174,7 +175,7 @@ pub async fn snapshot(call: Call, _: pb::SnapshotRequest, sink: Sink) -> Result<
 fn send_file(source: &backend::SnapshotSource, version: &str, sink: &Sink) -> Result<(), Status> {
     let mut sum = Sha256::new();
     let mut offset = 0;
-    let total = source.len();
+    let (total, mut turn) = (source.len(), Turn::default());
     let send = |remaining: u64, blob: Bytes| {
         let response = pb::SnapshotResponse {
             header: None,
@@ -196,8 +197,7 @@ fn send_file(source: &backend::SnapshotSource, version: &str, sink: &Sink) -> Re
         sum.update(&chunk);
         offset += read as u64;
         send(total - offset, chunk.into())?;
-        // Whoever has been woken meanwhile may wait for this core: decision 0015.
-        std::thread::yield_now();
+        turn.pass(SNAPSHOT_CHUNK / 512);
     }
     log::info!(
         "sending database sha256 checksum to client",

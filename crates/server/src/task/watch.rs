@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering,
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use backend::Turn;
 use mvcc::watch::{Refusal, StreamId, WatchHub, WatchId, WatchOutput, WatchSpec};
 use mvcc::{EventBatch, KvReader};
 use parking_lot::Mutex;
@@ -111,6 +112,7 @@ impl Hub {
             reader,
             streams: Default::default(),
             outgoing: shared.mail.iter().map(|_| Vec::new()).collect(),
+            turn: Turn::default(),
         };
         let thread =
             std::thread::Builder::new().name("watch".into()).spawn(move || owner.run(&taken, &shared))?;
@@ -256,6 +258,7 @@ struct Owner {
     streams: std::collections::HashMap<StreamId, Box<Outlet>>,
     /// Parcels of this round, by front loop.
     outgoing: Vec<Vec<Parcel>>,
+    turn: Turn,
 }
 
 impl Owner {
@@ -264,8 +267,6 @@ impl Owner {
         let mut counted = Instant::now();
         loop {
             if self.hub.has_lagging() {
-                // Whoever has been woken meanwhile may wait for this core: decision 0015.
-                std::thread::yield_now();
                 jobs.take_now(&mut taken);
             } else {
                 jobs.take(&mut taken, Some(Instant::now() + COUNT_INTERVAL * 10));
@@ -286,6 +287,9 @@ impl Owner {
                 && let Err(error) = self.hub.catch_up_step(&self.reader, CATCH_UP_BUDGET)
             {
                 crate::thread::fatal("failed to read the history of keys", &error);
+            }
+            if self.hub.has_lagging() {
+                self.turn.pass(CATCH_UP_BUDGET);
             }
             for stream in self.hub.take_ready() {
                 self.deliver(stream);
@@ -336,6 +340,8 @@ impl Owner {
             if let Err(error) = self.hub.notify(batch, &self.reader) {
                 crate::thread::fatal("failed to read the history of keys", &error);
             }
+            // Many watchers make it long.
+            self.turn.pass(1 + self.streams.len());
         }
     }
 
