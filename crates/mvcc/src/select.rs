@@ -15,7 +15,7 @@ use crate::{Error, RangeQuery, RangeResult, Revision, SortOrder, SortTarget, rec
 
 /// Keys looked at before the index is let go, so that the writer never waits for a long range.
 const KEYS_PER_LOCK: usize = 256;
-/// What that counts for a [`Turn`].
+/// What a walk past so many counts for a [`Turn`].
 const PIECES_PER_LOCK: usize = 32;
 
 /// What the index says about a query.
@@ -70,7 +70,7 @@ pub(crate) fn walk(
         rest = last.and_then(|last| range.behind(&last));
     }
     while let Some(range) = rest.take_if(|_| !query.skip_count) {
-        turn.pass(PIECES_PER_LOCK);
+        turn.pass(1);
         let (part, last) = index.read().count(&range, at, KEYS_PER_LOCK);
         count += part;
         rest = last.and_then(|last| range.behind(&last));

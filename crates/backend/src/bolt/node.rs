@@ -3,8 +3,6 @@
 //! Only pages on the way to a change are loaded. Before a commit, nodes that lost records are merged with a neighbour
 //! ([`Tree::settle`]); then all loaded nodes are split to page size and written to new places ([`Tree::spill`]).
 
-use std::ops::Range;
-
 use bytes::Bytes;
 
 use super::freelist::Extent;
@@ -15,7 +13,7 @@ use crate::error::Error;
 use crate::turn::Turn;
 
 /// Moving a page costs as much of the budget as looking at so many.
-const TOUCH_COST: usize = 8;
+pub(crate) const TOUCH_COST: usize = 8;
 
 /// How much of a tree [`Tree::touch`] may still look at, in pages.
 pub(crate) struct Budget {
@@ -257,27 +255,27 @@ impl Tree {
         }
     }
 
-    /// Loads the leaves from `from` on that reach into the pages `moving`, and all branches on the way, so that the spill
+    /// Loads the leaves from `from` on that reach to `beyond` or further back in the file, and all branches on the way, so that the spill
     /// gives them a place nearer to the head of the file. Stops when `budget` is used up; answers the key to go on from,
     /// `None` at the end of the tree.
     pub(crate) fn touch(
         &mut self,
         pages: &Pages,
         from: &[u8],
-        moving: &Range<PageId>,
+        beyond: PageId,
         budget: &mut Budget,
     ) -> Result<Option<Bytes>, Error> {
         match &self.root {
             TreeRoot::Stored(Root::Inline { .. }) => return Ok(None),
             TreeRoot::Stored(Root::Page(id)) => {
                 let (header, bytes) = pages.raw(*id)?;
-                if Page::new(header, bytes)?.leaf && !reaches_into(moving, *id, header) {
+                if Page::new(header, bytes)?.leaf && !reaches(beyond, *id, header) {
                     return Ok(None);
                 }
             }
             TreeRoot::Node(_) => {}
         }
-        touch(self.root(pages)?, pages, from, moving, budget, 0)
+        touch(self.root(pages)?, pages, from, beyond, budget, 0)
     }
 
     /// Merges nodes that have become too empty, and lowers the tree where its root has a single child.
@@ -334,15 +332,16 @@ impl Tree {
     }
 }
 
-fn reaches_into(pages: &Range<PageId>, id: PageId, header: Header) -> bool {
-    id < pages.end && id + u64::from(header.overflow) >= pages.start
+/// Whether a page or its overflow lies at `beyond` or further back.
+fn reaches(beyond: PageId, id: PageId, header: Header) -> bool {
+    id + u64::from(header.overflow) >= beyond
 }
 
 fn touch(
     node: &mut Node,
     pages: &Pages,
     from: &[u8],
-    moving: &Range<PageId>,
+    beyond: PageId,
     budget: &mut Budget,
     depth: usize,
 ) -> Result<Option<Bytes>, Error> {
@@ -358,13 +357,13 @@ fn touch(
             if depth > DEPTH_MAX {
                 return Err(Error::damaged(id, "the tree is too deep or has a cycle"));
             }
-            if Page::new(header, bytes)?.leaf && !reaches_into(moving, id, header) {
+            if Page::new(header, bytes)?.leaf && !reaches(beyond, id, header) {
                 budget.spend(1);
                 continue;
             }
             budget.spend(TOUCH_COST * len as usize);
         }
-        if let Some(rest) = touch(item.child.node(pages)?, pages, from, moving, budget, depth + 1)? {
+        if let Some(rest) = touch(item.child.node(pages)?, pages, from, beyond, budget, depth + 1)? {
             return Ok(Some(rest));
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Tx<'a> {
     txid: u64,
     hwm: PageId,
     out: Vec<NewPage>,
-    pub(super) turn: Turn,
+    turn: Turn,
     /// Buckets with changes.
     buckets: [Option<Tree>; Bucket::ALL.len()],
 }

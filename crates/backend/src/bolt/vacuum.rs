@@ -2,18 +2,17 @@
 //! then the file is cut.
 //!
 //! A sweep goes once through all buckets in key order. A leaf that lies beyond the length the file should have is
-//! loaded unchanged, so the commit writes it to the lowest free place. One that lies behind the end of the file as it was
-//! has been written since, and had that choice: it stays, or else a sweep would never catch up with writes. Afterwards some commits drain: the moved pages
-//! become free as soon as no reader can reach them, the high-water mark goes down over them, and the file is cut to it.
-//! Readers that stay longer keep the end of the file; a later defragmentation gets it.
+//! loaded unchanged, so the commit writes it to the lowest free place. Writes may put new leaves there faster than a sweep
+//! moves them: it takes no more steps than twice what it would need without. Afterwards some commits drain: the moved
+//! pages become free as soon as no reader can reach them, the high-water mark goes down over them, and the file is cut to
+//! it. Readers that stay longer keep the end of the file; a later defragmentation gets it.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
 use super::freelist::Freelist;
-use super::node::Budget;
+use super::node::{Budget, TOUCH_COST};
 use super::page::PageId;
 use super::tx::Tx;
 use crate::error::Error;
@@ -21,6 +20,8 @@ use crate::schema::Bucket;
 
 /// Leaves looked at in one commit; a moved one counts several times.
 const STEP: usize = 4096;
+/// Steps of a sweep, however little there is to move.
+const STEPS_MIN: usize = 8;
 /// Commits that wait for readers to leave before the end of the file is given up to them.
 const DRAIN_COMMITS: u32 = 6;
 
@@ -46,8 +47,9 @@ impl VacuumRequest {
 
 /// How far a defragmentation has come.
 pub(super) enum Vacuum {
-    /// Next: buckets of [`Bucket::ALL`] from this one on, from this key on; these pages shall move.
-    Sweep { bucket: usize, from: Bytes, moving: Range<PageId> },
+    /// Next: buckets of [`Bucket::ALL`] from this one on, from this key on; pages from `beyond` on shall move. In so many
+    /// steps at most.
+    Sweep { bucket: usize, from: Bytes, beyond: PageId, steps: usize },
     /// Commits left to wait for readers; with none left there is still something to be cut.
     Drain(u32),
 }
@@ -60,14 +62,16 @@ impl Vacuum {
         if beyond >= hwm {
             Vacuum::Drain(DRAIN_COMMITS)
         } else {
-            Vacuum::Sweep { bucket: 0, from: Bytes::new(), moving: beyond..hwm }
+            let cost = hwm as usize + TOUCH_COST * (hwm - beyond) as usize;
+            Vacuum::Sweep { bucket: 0, from: Bytes::new(), beyond, steps: 2 * cost / STEP + STEPS_MIN }
         }
     }
 
     /// Does one commit's share within `tx`; `None` when all is done.
     pub(super) fn step(self, tx: &mut Tx<'_>) -> Result<Option<Vacuum>, Error> {
-        let (first, mut from, moving) = match self {
-            Vacuum::Sweep { bucket, from, moving } => (bucket, from, moving),
+        let (first, mut from, beyond, steps) = match self {
+            Vacuum::Sweep { steps: 0, .. } => return Ok(Some(Vacuum::Drain(DRAIN_COMMITS))),
+            Vacuum::Sweep { bucket, from, beyond, steps } => (bucket, from, beyond, steps - 1),
             Vacuum::Drain(0) => return Ok(None),
             Vacuum::Drain(left) => {
                 tx.cut();
@@ -78,9 +82,9 @@ impl Vacuum {
         let mut budget = Budget::of(STEP);
         for (slot, bucket) in Bucket::ALL.into_iter().enumerate().skip(first) {
             let base = tx.base.clone();
-            let rest = tx.bucket(bucket).touch(&base.pages, &from, &moving, &mut budget)?;
+            let rest = tx.bucket(bucket).touch(&base.pages, &from, beyond, &mut budget)?;
             if let Some(from) = rest {
-                return Ok(Some(Vacuum::Sweep { bucket: slot, from, moving }));
+                return Ok(Some(Vacuum::Sweep { bucket: slot, from, beyond, steps }));
             }
             from = Bytes::new();
         }

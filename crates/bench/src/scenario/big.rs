@@ -37,7 +37,8 @@ pub fn ensure(stand: &mut Stand<'_>) -> Result<()> {
 /// Lists all of them, in one answer.
 pub fn list(port: u16, keys: u64) -> Result<Done> {
     let all = RangeRequest { key: KEYS.key(0), range_end: KEYS.end(), ..RangeRequest::default() };
-    let shape = one(request::RANGE, keys as usize * VALUE_BYTES);
+    // Puts meanwhile have made some a quarter as long.
+    let shape = one(request::RANGE, keys as usize * VALUE_BYTES / 4);
     Loop::open(port, shape)?.run(1, &mut |_, _, out| request::push(&all, out))
 }
 

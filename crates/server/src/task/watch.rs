@@ -288,13 +288,13 @@ impl Owner {
             {
                 crate::thread::fatal("failed to read the history of keys", &error);
             }
-            if self.hub.has_lagging() {
-                self.turn.pass(CATCH_UP_BUDGET);
-            }
             for stream in self.hub.take_ready() {
                 self.deliver(stream);
             }
             self.send(shared);
+            if self.hub.has_lagging() {
+                self.turn.pass(CATCH_UP_BUDGET);
+            }
             if counted.elapsed() >= COUNT_INTERVAL {
                 counted = Instant::now();
                 crate::stats::watching(self.hub.stats());
@@ -340,8 +340,6 @@ impl Owner {
             if let Err(error) = self.hub.notify(batch, &self.reader) {
                 crate::thread::fatal("failed to read the history of keys", &error);
             }
-            // Many watchers make it long.
-            self.turn.pass(1 + self.streams.len());
         }
     }
 
