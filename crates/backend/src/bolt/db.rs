@@ -169,7 +169,7 @@ impl Db {
         self.freelist.low_first = false;
         let mut tx = Tx::new(base.clone(), &mut self.freelist);
         change(&mut tx)?;
-        let vacuums = vacuum.is_some();
+        let defragments = vacuum.is_some();
         self.vacuum = vacuum.map_or(Ok(None), |vacuum| vacuum.step(&mut tx))?;
         passed(Phase::Change);
         let Finished { pages, meta } = tx.finish(passed)?;
@@ -177,8 +177,8 @@ impl Db {
         passed(Phase::Write);
         let pages = Pages::new(self.map.clone(), &meta, &self.readers);
         self.snapshot = Arc::new(Snapshot::new(pages, meta, self.file.clone(), unused(&self.freelist))?);
-        // Not one that has been asked for meanwhile.
-        if vacuums {
+        // Not by a defragmentation that has been asked for meanwhile, of which no step is done.
+        if defragments {
             self.cut_file(base.meta.hwm.max(meta.hwm), grew)?;
         }
         self.poisoned = false;

@@ -255,8 +255,8 @@ impl Tree {
         }
     }
 
-    /// Loads the leaves from `from` on that reach to `beyond` or further back in the file, and all branches on the way, so that the spill
-    /// gives them a place nearer to the head of the file. Stops when `budget` is used up; answers the key to go on from,
+    /// Loads the leaves from `from` on that reach to `beyond` or further back in the file, and all branches on the way, so
+    /// that the spill gives them a place nearer to its head. Stops when `budget` is used up; answers the key to go on from,
     /// `None` at the end of the tree.
     pub(crate) fn touch(
         &mut self,

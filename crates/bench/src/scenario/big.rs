@@ -1,10 +1,11 @@
 //! Two versions of a million keys of 1 KB: a file of 2 GB and more.
 use bytes::Bytes;
 use proto::etcdserverpb::request_op::Request;
-use proto::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
+use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
 
 use super::Stand;
 use super::kv::{many, one};
+use super::large::all;
 use crate::Result;
 use crate::load::{Done, Loop, Shape};
 use crate::request::{self, Numbered};
@@ -36,10 +37,9 @@ pub fn ensure(stand: &mut Stand<'_>) -> Result<()> {
 
 /// Lists all of them, in one answer.
 pub fn list(port: u16, keys: u64) -> Result<Done> {
-    let all = RangeRequest { key: KEYS.key(0), range_end: KEYS.end(), ..RangeRequest::default() };
     // Puts meanwhile have made some a quarter as long.
     let shape = one(request::RANGE, keys as usize * VALUE_BYTES / 4);
-    Loop::open(port, shape)?.run(1, &mut |_, _, out| request::push(&all, out))
+    Loop::open(port, shape)?.run(1, &mut |_, _, out| request::push(&all(KEYS), out))
 }
 
 fn put(key: Bytes, value: &Bytes) -> RequestOp {

@@ -78,7 +78,8 @@ pub fn list_10k(stand: &mut Stand<'_>) -> Result<Vec<Figure>> {
     Ok(stand.measure(shape, operations, next)?.figures())
 }
 
-fn all(keys: Numbered) -> RangeRequest {
+/// Asks for all of these keys.
+pub fn all(keys: Numbered) -> RangeRequest {
     RangeRequest { key: keys.key(0), range_end: keys.end(), ..RangeRequest::default() }
 }
 
