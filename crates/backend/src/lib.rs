@@ -27,4 +27,4 @@ pub use error::Error;
 pub use layer::Records;
 pub use schema::Bucket;
 pub use turn::Turn;
-pub use view::{Lookup, Range, ReadTx, Reader, Stored};
+pub use view::{Committed, Lookup, Range, ReadTx, Reader, Stored};

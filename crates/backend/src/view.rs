@@ -99,7 +99,7 @@ impl ReadTx {
         Lookup { layers, bucket, pages: &committed.pages, committed: bolt::Seeker::new(committed, bucket) }
     }
 
-    /// The value that [`Stored::place`] told of in this transaction or a copy of it. Of a place from another one nobody knows
+    /// The value that [`Committed::place`] told of in this transaction or a copy of it. Of a place from another one nobody knows
     /// what stands there, if it is in the file at all.
     pub fn at(&self, place: Place) -> Option<Stored<'_>> {
         let pages = &self.view.committed.pages;
@@ -193,13 +193,10 @@ pub struct Committed<'a> {
     pages: &'a Pages,
 }
 
-impl Stored<'_> {
-    /// Where it stands, if that is in the file: for [`ReadTx::at`].
-    pub fn place(&self) -> Option<Place> {
-        match self {
-            Stored::Committed(Committed { value, pages }) => Some(pages.place_of(value)),
-            Stored::Pending(_) => None,
-        }
+impl Committed<'_> {
+    /// Where it stands: for [`ReadTx::at`].
+    pub fn place(&self) -> Place {
+        self.pages.place_of(self.value)
     }
 }
 
@@ -233,26 +230,31 @@ pub struct Lookup<'a> {
 }
 
 impl<'a> Lookup<'a> {
-    /// As [`ReadTx::get`] for keys that rise, but the values stay where they are, and are not even looked at; and it does
-    /// not see what was first put into an empty layer since.
+    /// As [`ReadTx::get`] for keys that rise, each shown with its number, but the values stay where they are, and are not even
+    /// looked at; and it does not see what was first put into an empty layer since.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a page on the way breaks the format.
-    pub fn find_all<K: AsRef<[u8]>>(&mut self, keys: &[K]) -> Result<Vec<Option<Stored<'a>>>, Error> {
+    pub fn find_all<K: AsRef<[u8]>>(
+        &mut self,
+        keys: &[K],
+        mut each: impl FnMut(usize, Option<Stored<'a>>),
+    ) -> Result<(), Error> {
         let (bucket, pages) = (self.bucket, self.pages);
-        let mut all: Vec<_> = keys.iter().map(|_| None).collect();
+        let begins = |lowest: &Bytes| keys.partition_point(|key| key.as_ref() < &lowest[..]);
+        let layers: Vec<_> = self.layers.iter().map(|(layer, lowest)| (*layer, begins(lowest))).collect();
         self.committed.find_all(keys, |nth, value| {
-            all[nth] = value.map(|value| Stored::Committed(Committed { value, pages }));
-        })?;
-        // What is newer covers what is older.
-        for (layer, lowest) in self.layers.iter().rev() {
-            for nth in keys.partition_point(|key| key.as_ref() < &lowest[..])..keys.len() {
-                if let Some(found) = layer.get(bucket, keys[nth].as_ref()) {
-                    all[nth] = found.map(Stored::Pending);
-                }
-            }
-        }
-        Ok(all)
+            let in_layer = |(layer, begin): &(&Layer, usize)| match *begin <= nth {
+                true => layer.get(bucket, keys[nth].as_ref()),
+                false => None,
+            };
+            // What is newer covers what is older.
+            let stored = match layers.iter().find_map(in_layer) {
+                Some(found) => found.map(Stored::Pending),
+                None => value.map(|value| Stored::Committed(Committed { value, pages })),
+            };
+            each(nth, stored);
+        })
     }
 }
 

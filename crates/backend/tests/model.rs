@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use backend::{Backend, Bucket, Lookup, Options, ReadTx};
+use backend::{Backend, Bucket, Lookup, Options, ReadTx, Stored};
 use bytes::Bytes;
 use disk::MemDisk;
 use random::Random;
@@ -180,16 +180,26 @@ impl Run {
         keys.sort();
         let copy = read.clone();
         let mut present = some();
-        for (key, stored) in keys.iter().zip(any.find_all(&keys).unwrap()) {
-            let Some(stored) = stored else { continue };
+        let mut shown = 0;
+        any.find_all(&keys, |nth, stored| {
+            assert_eq!(nth, shown);
+            shown += 1;
+            let Some(stored) = stored else { return };
             let (expected, value) = present.next().unwrap();
-            assert_eq!((key, &stored[..]), (expected, &value[..]), "{bucket:?}");
-            let again = stored.place().map_or(stored, |place| copy.at(place).unwrap());
+            assert_eq!((&keys[nth], &stored[..]), (expected, &value[..]), "{bucket:?}");
+            let again = match stored {
+                Stored::Committed(committed) => copy.at(committed.place()).unwrap(),
+                pending => pending,
+            };
             assert_eq!(Bytes::from(again), value[..], "{bucket:?}");
-        }
+        })
+        .unwrap();
+        assert_eq!(shown, keys.len());
         assert!(present.next().is_none(), "{bucket:?}");
         let one = |lookup: &mut Lookup<'_>, key: &[u8]| {
-            lookup.find_all(&[key]).unwrap().pop().unwrap().map(|stored| stored.to_vec())
+            let mut value = None;
+            lookup.find_all(&[key], |_, stored| value = stored.map(|stored| stored.to_vec())).unwrap();
+            value
         };
         for (key, value) in expected {
             assert_eq!(one(&mut rising, key).as_deref(), Some(&value[..]), "{bucket:?}");

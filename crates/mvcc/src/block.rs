@@ -274,9 +274,10 @@ pub(crate) fn shared_len(a: &[u8], b: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_index::seen_at;
 
     fn history() -> History {
-        History::restored(2, 1, Revision::new(2, 0))
+        History::restored(seen_at(2, 1, Revision::new(2, 0)))
     }
 
     #[test]

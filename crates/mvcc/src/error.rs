@@ -1,5 +1,7 @@
 //! What can go wrong in this room, as far as callers tell the cases apart.
 
+use crate::Revision;
+
 /// The errors of reads, writes, compaction and restore.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,4 +17,11 @@ pub enum Error {
     /// The file below failed.
     #[error(transparent)]
     Backend(#[from] backend::Error),
+}
+
+impl Error {
+    /// A record is not there.
+    pub(crate) fn missing(revision: Revision) -> Error {
+        Error::Damaged(format!("no record at revision {revision}, which the index knows"))
+    }
 }

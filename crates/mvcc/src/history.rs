@@ -18,13 +18,17 @@ pub(crate) enum History {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct One {
-    main: i64,
-    create_revision: i64,
+    main: U48,
+    create_revision: U48,
     version: u32,
+    record_len: u32,
     /// Little end first.
     sub: [u8; 3],
     spare: Spare,
 }
+
+/// Little end first.
+type U48 = [u8; 6];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Gone {
@@ -42,37 +46,58 @@ enum Spare {
 
 impl One {
     /// Holds a place.
-    const NOTHING: One = One { main: 0, create_revision: 0, version: 0, sub: [0; 3], spare: Spare::Zero };
+    const NOTHING: One = One {
+        main: [0; 6],
+        create_revision: [0; 6],
+        version: 0,
+        record_len: 0,
+        sub: [0; 3],
+        spare: Spare::Zero,
+    };
 
     /// None if a number is too large for its place.
     fn new(seen: Seen) -> Option<One> {
-        let Revision { main, sub } = seen.modified;
+        let Seen { modified: Revision { main, sub }, create_revision, version, record_len } = seen;
         let [a, b, c, 0] = u32::try_from(sub).ok()?.to_le_bytes() else { return None };
-        let version = u32::try_from(seen.version).ok()?;
-        let create_revision = seen.create_revision;
-        Some(One { main, create_revision, version, sub: [a, b, c], spare: Spare::Zero })
+        let (main, create_revision) = (pack(main)?, pack(create_revision)?);
+        let version = u32::try_from(version).ok()?;
+        Some(One { main, create_revision, version, record_len, sub: [a, b, c], spare: Spare::Zero })
     }
 
     fn seen(self) -> Seen {
         Seen {
             modified: self.modified(),
-            create_revision: self.create_revision,
+            create_revision: unpack(self.create_revision),
             version: self.version.into(),
+            record_len: self.record_len,
         }
+    }
+
+    fn main(self) -> i64 {
+        unpack(self.main)
     }
 
     fn modified(self) -> Revision {
         let [a, b, c] = self.sub;
-        Revision::new(self.main, u32::from_le_bytes([a, b, c, 0]).into())
+        Revision::new(self.main(), u32::from_le_bytes([a, b, c, 0]).into())
     }
+}
+
+fn pack(number: i64) -> Option<U48> {
+    let [a, b, c, d, e, f, 0, 0] = number.to_le_bytes() else { return None };
+    Some([a, b, c, d, e, f])
+}
+
+fn unpack([a, b, c, d, e, f]: U48) -> i64 {
+    i64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 impl History {
     /// Of a key first met at a put, which may have lost its older revisions to a compaction.
-    pub fn restored(create_revision: i64, version: i64, revision: Revision) -> History {
-        match One::new(Seen { modified: revision, create_revision, version }) {
+    pub fn restored(seen: Seen) -> History {
+        match One::new(seen) {
             Some(one) => History::One(one),
-            None => History::More(Box::new(KeyIndex::restored(create_revision, version, revision))),
+            None => History::More(Box::new(KeyIndex::restored(seen))),
         }
     }
 
@@ -86,17 +111,17 @@ impl History {
         matches!(self, History::One(_) | History::More(_))
     }
 
-    /// Records a put; false, and nothing changed, if `revision` is not newer than all before.
+    /// As [`KeyIndex::put`].
     #[must_use]
-    pub fn put(&mut self, revision: Revision) -> bool {
+    pub fn put(&mut self, revision: Revision, record_len: impl FnOnce(i64, i64) -> u32) -> bool {
         if self.newest() >= Some(revision) {
             return false;
         }
         if let History::More(whole) = self {
-            return whole.put(revision);
+            return whole.put(revision, record_len);
         }
         let mut whole = self.take().into_whole();
-        let changed = whole.put(revision);
+        let changed = whole.put(revision, record_len);
         *self = History::More(whole);
         changed
     }
@@ -126,10 +151,7 @@ impl History {
     fn into_whole(self) -> Box<KeyIndex> {
         match self {
             History::More(whole) | History::Dead(whole) => whole,
-            History::One(one) => {
-                let Seen { modified, create_revision, version } = one.seen();
-                Box::new(KeyIndex::restored(create_revision, version, modified))
-            }
+            History::One(one) => Box::new(KeyIndex::restored(one.seen())),
             History::Gone(gone) => {
                 let mut whole = gone.before.into_whole();
                 // It was newer then.
@@ -142,7 +164,7 @@ impl History {
     /// The key as it was at revision `at`; none if it did not exist then.
     pub fn get(&self, at: i64) -> Option<Seen> {
         match self {
-            History::One(one) => (one.main <= at).then(|| one.seen()),
+            History::One(one) => (one.main() <= at).then(|| one.seen()),
             History::Gone(gone) => gone.before.get(at).filter(|_| at < gone.tombstone.main),
             History::More(whole) | History::Dead(whole) => whole.get(at),
         }
@@ -194,7 +216,7 @@ impl History {
     /// As [`KeyIndex::keep`].
     pub fn keep(&self, at: i64) -> Option<Revision> {
         match self {
-            History::One(one) => (one.main <= at).then(|| one.modified()),
+            History::One(one) => (one.main() <= at).then(|| one.modified()),
             History::Gone(gone) => gone.before.keep(at).filter(|_| at < gone.tombstone.main),
             History::More(whole) | History::Dead(whole) => whole.keep(at),
         }
@@ -209,6 +231,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_index::{len_of, seen_at};
 
     #[test]
     fn a_single_revision_takes_three_words() {
@@ -230,8 +253,8 @@ mod tests {
         for ((version, sub), end) in firsts.into_iter().flat_map(|first| (0..4).map(move |end| (first, end)))
         {
             let first = Revision::new(5, sub);
-            let mut packed = History::restored(2, version, first);
-            let mut whole = KeyIndex::restored(2, version, first);
+            let mut packed = History::restored(seen_at(2, version, first));
+            let mut whole = KeyIndex::restored(seen_at(2, version, first));
             for step in 0..10 {
                 for at in 0..30 {
                     assert_eq!(packed.get(at), whole.get(at), "version {version}, sub {sub}, step {step}");
@@ -245,8 +268,8 @@ mod tests {
                 }
                 match step {
                     0 => assert_eq!(packed.compact(4), whole.compact(4)),
-                    1 => assert_eq!(packed.put(first), whole.put(first)),
-                    2 | 3 => assert_eq!(packed.put(revision), whole.put(revision)),
+                    1 => assert_eq!(packed.put(first, len_of), whole.put(first, len_of)),
+                    2 | 3 => assert_eq!(packed.put(revision, len_of), whole.put(revision, len_of)),
                     4 => {
                         assert_eq!(packed.compact(20), whole.compact(20));
                         let packs = version < long - 2;
@@ -261,13 +284,13 @@ mod tests {
                     7 => {
                         for sub in 0..6 {
                             let revision = Revision::new(revision.main, sub);
-                            assert_eq!(packed.put(revision), whole.put(revision));
+                            assert_eq!(packed.put(revision, len_of), whole.put(revision, len_of));
                             assert_eq!(packed.tombstone(first), whole.tombstone(first));
                             let next = Revision::new(revision.main, sub + 1);
                             assert_eq!(packed.tombstone(next), whole.tombstone(next));
                         }
                     }
-                    8 => assert_eq!(packed.put(revision), whole.put(revision)),
+                    8 => assert_eq!(packed.put(revision, len_of), whole.put(revision, len_of)),
                     _ => assert_eq!(packed.compact(25), whole.compact(25)),
                 }
             }

@@ -107,19 +107,28 @@ impl Index {
         self.slots.get(number).is_some_and(|slot| slot.block.histories().holds(place, revision))
     }
 
-    /// Records a put and answers the key as it now is; none if `revision` is not newer than all before.
-    pub fn put(&mut self, key: &[u8], revision: Revision) -> Option<Seen> {
+    /// Records a put and answers the key as it now is; none if `revision` is not newer than all before. `record_len`: see
+    /// [`KeyIndex::put`](crate::key_index::KeyIndex::put).
+    pub fn put(
+        &mut self,
+        key: &[u8],
+        revision: Revision,
+        record_len: impl FnOnce(i64, i64) -> u32,
+    ) -> Option<Seen> {
         let (number, place) = match self.find(key) {
             Ok(found) => found,
             Err(place) => {
-                self.insert(place, key, History::restored(revision.main, 1, revision));
-                return Some(Seen { modified: revision, create_revision: revision.main, version: 1 });
+                let (create_revision, version) = (revision.main, 1);
+                let record_len = record_len(create_revision, version);
+                let seen = Seen { modified: revision, create_revision, version, record_len };
+                self.insert(place, key, History::restored(seen));
+                return Some(seen);
             }
         };
         let slot = self.slots.get_mut(number)?;
         let history = slot.block.histories_mut().settled().get_mut(place)?;
         let existed = history.exists();
-        if !history.put(revision) {
+        if !history.put(revision, record_len) {
             return None;
         }
         slot.live += u32::from(!existed);
@@ -437,7 +446,7 @@ mod tests {
 
     use super::*;
     use crate::block::Keys;
-    use crate::key_index::KeyIndex;
+    use crate::key_index::{KeyIndex, len_of, seen_at};
 
     fn draw(state: &mut u64, below: u64) -> u64 {
         *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -529,10 +538,12 @@ mod tests {
                 let key = [draw(&mut state, 64) as u8];
                 let revision = Revision::new(main, 0);
                 if draw(&mut state, 400) as i64 > main {
-                    index.put(&key, revision).unwrap();
+                    index.put(&key, revision, len_of).unwrap();
                     match model.get_mut(&key[..]) {
-                        Some(history) => assert!(history.put(revision)),
-                        None => drop(model.insert(key.to_vec(), KeyIndex::restored(main, 1, revision))),
+                        Some(history) => assert!(history.put(revision, len_of)),
+                        None => {
+                            drop(model.insert(key.to_vec(), KeyIndex::restored(seen_at(main, 1, revision))))
+                        }
                     }
                 } else {
                     // Mostly a single key, at times whole blocks.
@@ -595,12 +606,12 @@ mod tests {
     fn keys_in_rising_or_falling_order_fill_their_blocks() {
         let (mut rising, mut falling, mut between) = (Index::default(), Index::default(), Index::default());
         for n in 0..40u8 {
-            rising.put(&[n], Revision::new(2, i64::from(n))).unwrap();
-            falling.put(&[100 - n], Revision::new(2, i64::from(n))).unwrap();
-            between.put(&[n, n], Revision::new(2, i64::from(n))).unwrap();
+            rising.put(&[n], Revision::new(2, i64::from(n)), len_of).unwrap();
+            falling.put(&[100 - n], Revision::new(2, i64::from(n)), len_of).unwrap();
+            between.put(&[n, n], Revision::new(2, i64::from(n)), len_of).unwrap();
         }
         for n in (0..40u8).rev() {
-            between.put(&[3, 3, n], Revision::new(3, i64::from(n))).unwrap();
+            between.put(&[3, 3, n], Revision::new(3, i64::from(n)), len_of).unwrap();
         }
         let blocks = |index: &Index| {
             check_shape(index);
@@ -614,7 +625,7 @@ mod tests {
     fn a_range_is_deleted_in_order_and_in_parts() {
         let mut index = Index::default();
         for n in 0..30u8 {
-            index.put(&[n], Revision::new(2, i64::from(n))).unwrap();
+            index.put(&[n], Revision::new(2, i64::from(n)), len_of).unwrap();
         }
         let (mut rest, mut gone) = (Some(KeyRange::Between(vec![3].into(), vec![20].into())), Vec::new());
         while let Some(range) = rest {
@@ -634,11 +645,11 @@ mod tests {
         let mut index = Index::default();
         let long = |n: u8| [&[b'k'; 1000][..], &[n]].concat();
         for n in [3, 1, 2, 0] {
-            index.put(&long(n), Revision::new(2, i64::from(n))).unwrap();
+            index.put(&long(n), Revision::new(2, i64::from(n)), len_of).unwrap();
         }
         assert_eq!(index.slots.len(), 1, "they share nearly all");
-        index.put(b"a", Revision::new(3, 0)).unwrap();
-        index.put(b"z", Revision::new(3, 1)).unwrap();
+        index.put(b"a", Revision::new(3, 0), len_of).unwrap();
+        index.put(b"z", Revision::new(3, 1), len_of).unwrap();
         check_shape(&index);
         assert_eq!(index.slots.len(), 3);
         for key in [long(0), long(1), long(2), long(3), b"a".into(), b"z".into()] {

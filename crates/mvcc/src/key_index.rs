@@ -11,6 +11,8 @@ pub(crate) struct Seen {
     pub create_revision: i64,
     /// Puts since then, this one included.
     pub version: i64,
+    /// Length of its record in bytes; 0: not known. It is kept of the last put of each life.
+    pub record_len: u32,
 }
 
 /// The kept revisions of one life of a key. Most keys have one, so it is held without an allocation.
@@ -28,6 +30,8 @@ struct Generation {
     create_revision: i64,
     /// Version after the last revision; compaction drops revisions, not this.
     version: i64,
+    /// Length of the last put's record; 0: not known.
+    last_len: u32,
     revisions: Revisions,
 }
 
@@ -42,50 +46,65 @@ pub(crate) struct KeyIndex {
 
 impl KeyIndex {
     /// The index of a key first met at a put, which may have lost its older revisions to a compaction.
-    pub fn restored(create_revision: i64, version: i64, revision: Revision) -> KeyIndex {
-        let open = Generation { create_revision, version, revisions: Revisions::One(revision) };
-        KeyIndex { open, closed: None }
+    pub fn restored(seen: Seen) -> KeyIndex {
+        let Seen { modified, create_revision, version, record_len } = seen;
+        let revisions = Revisions::One(modified);
+        KeyIndex {
+            open: Generation { create_revision, version, last_len: record_len, revisions },
+            closed: None,
+        }
     }
 
     /// The index of a key of which only a tombstone is left.
     pub fn restored_tombstone(revision: Revision) -> KeyIndex {
-        let mut index = KeyIndex::restored(0, 1, revision);
+        let tombstone = Seen { modified: revision, create_revision: 0, version: 1, record_len: 0 };
+        let mut index = KeyIndex::restored(tombstone);
         index.close();
         index
     }
 
-    /// Records a put; false, and nothing changed, if `revision` is not newer than all before.
+    /// Records a put; false, and nothing changed, if `revision` is not newer than all before. `record_len` says how long the
+    /// record of a key is that was created at that revision and now has that version.
     #[must_use]
-    pub fn put(&mut self, revision: Revision) -> bool {
-        if self.newest().is_some_and(|newest| newest >= revision) {
+    pub fn put(&mut self, revision: Revision, record_len: impl FnOnce(i64, i64) -> u32) -> bool {
+        if !self.is_next(revision) {
             return false;
         }
         if self.open.is_empty() {
             self.open.create_revision = revision.main;
         }
-        self.open.version += 1;
         self.open.push(revision);
+        self.open.last_len = record_len(self.open.create_revision, self.open.version);
         true
     }
 
     /// Records a delete; false, and nothing changed, if the key does not exist or `revision` is not newer.
     #[must_use]
     pub fn tombstone(&mut self, revision: Revision) -> bool {
-        if self.open.is_empty() || !self.put(revision) {
+        if self.open.is_empty() || !self.is_next(revision) {
             return false;
         }
+        self.open.push(revision);
         self.close();
         true
     }
 
+    fn is_next(&self, revision: Revision) -> bool {
+        self.newest().is_none_or(|newest| newest < revision)
+    }
+
     /// The key as it was at revision `at`; none if it did not exist then.
     pub fn get(&self, at: i64) -> Option<Seen> {
-        if let Some(seen) = self.open.get(at) {
+        if let Some(seen) = self.open.get(at, 0) {
             return Some(seen);
         }
         let generation = self.closed().iter().rev().find(|g| g.first_main() <= at)?;
         // A generation that ended at or before `at` says that the key did not exist then.
-        if generation.last().is_none_or(|tombstone| tombstone.main <= at) { None } else { generation.get(at) }
+        if generation.last().is_none_or(|tombstone| tombstone.main <= at) {
+            None
+        } else {
+            generation.get(at, 1)
+        }
     }
 
     /// The newest revision, tombstones included.
@@ -135,7 +154,7 @@ impl KeyIndex {
     /// The one revision that is kept, if it is one and the key exists.
     pub fn only(&self) -> Option<Seen> {
         match self.open.revisions {
-            Revisions::One(_) if self.closed.is_none() => self.open.get(i64::MAX),
+            Revisions::One(_) if self.closed.is_none() => self.open.get(i64::MAX, 0),
             _ => None,
         }
     }
@@ -195,6 +214,7 @@ impl Generation {
     }
 
     fn push(&mut self, revision: Revision) {
+        self.version += 1;
         match &mut self.revisions {
             Revisions::None => self.revisions = Revisions::One(revision),
             Revisions::One(first) => self.revisions = Revisions::Many(vec![*first, revision]),
@@ -212,7 +232,8 @@ impl Generation {
         }
     }
 
-    fn get(&self, at: i64) -> Option<Seen> {
+    /// Behind the last put come so many tombstones.
+    fn get(&self, at: i64, tombstones: i64) -> Option<Seen> {
         let place = self.place(at)?;
         let revisions = self.revisions();
         let later = (revisions.len() - 1 - place) as i64;
@@ -221,6 +242,7 @@ impl Generation {
             modified: revisions[place],
             create_revision,
             version: self.version.saturating_sub(later),
+            record_len: if later == tombstones { self.last_len } else { 0 },
         })
     }
 
@@ -234,20 +256,32 @@ impl Generation {
     }
 }
 
+/// What tests take for the length of a record.
+#[cfg(test)]
+pub(crate) fn len_of(create_revision: i64, version: i64) -> u32 {
+    (create_revision * 1000 + version) as u32
+}
+
+/// A key as tests see it at a put.
+#[cfg(test)]
+pub(crate) fn seen_at(create_revision: i64, version: i64, modified: Revision) -> Seen {
+    Seen { modified, create_revision, version, record_len: len_of(create_revision, version) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Puts at 2, 4 and 6, deleted at 8; put at 10, deleted at 12; put at 14.
     fn three_lives() -> KeyIndex {
-        let mut index = KeyIndex::restored(2, 1, Revision::new(2, 0));
+        let mut index = KeyIndex::restored(seen_at(2, 1, Revision::new(2, 0)));
         for main in [4, 6] {
-            assert!(index.put(Revision::new(main, 0)));
+            assert!(index.put(Revision::new(main, 0), len_of));
         }
         assert!(index.tombstone(Revision::new(8, 0)));
-        assert!(index.put(Revision::new(10, 0)));
+        assert!(index.put(Revision::new(10, 0), len_of));
         assert!(index.tombstone(Revision::new(12, 0)));
-        assert!(index.put(Revision::new(14, 0)));
+        assert!(index.put(Revision::new(14, 0), len_of));
         index
     }
 
@@ -310,9 +344,9 @@ mod tests {
 
     #[test]
     fn a_key_deleted_and_put_again_by_one_txn_survives_compaction_there() {
-        let mut index = KeyIndex::restored(2, 1, Revision::new(2, 0));
+        let mut index = KeyIndex::restored(seen_at(2, 1, Revision::new(2, 0)));
         assert!(index.tombstone(Revision::new(5, 0)));
-        assert!(index.put(Revision::new(5, 1)));
+        assert!(index.put(Revision::new(5, 1), len_of));
         assert_eq!(index.keep(5), Some(Revision::new(5, 1)));
         assert_eq!(index.compact(5), Some(Revision::new(5, 1)));
         assert_eq!(seen(&index, 5), Some((5, 5, 1)));
@@ -322,11 +356,11 @@ mod tests {
     fn revisions_that_do_not_rise_and_deletes_of_nothing_are_refused() {
         let mut index = three_lives();
         let before = index.clone();
-        assert!(!index.put(Revision::new(14, 0)));
+        assert!(!index.put(Revision::new(14, 0), len_of));
         assert!(!index.tombstone(Revision::new(13, 0)));
         assert_eq!(index, before);
         assert!(index.tombstone(Revision::new(14, 1)));
         assert!(!index.tombstone(Revision::new(15, 0)));
-        assert!(!index.put(Revision::new(14, 1)));
+        assert!(!index.put(Revision::new(14, 1), len_of));
     }
 }

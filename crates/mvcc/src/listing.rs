@@ -1,13 +1,13 @@
 //! A long answer whose records are read when they are wanted. Until then each takes a few bytes.
 //!
-//! What the length of the answer is has to be known before its first record is sent: so a first pass finds all records
-//! and remembers where they stand in the file, without looking at them; they are read from there when their turn comes.
-//! It finds them in the order of revisions, in which they lie in the file: much cheaper than in the order of keys.
+//! What the length of the answer is has to be known before its first record is sent: a first pass takes it from the index,
+//! together with the revisions of the records. Where they stand in the file is looked up for many at a time, in the order
+//! of revisions, in which they lie there: much cheaper than in the order of keys.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use backend::{Bucket, Lookup, Place, ReadTx, Stored};
+use backend::{Bucket, Place, ReadTx, Stored};
 use bytes::Bytes;
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
@@ -20,23 +20,27 @@ use crate::{Error, KvReader, RangeQuery, Revision, View};
 const BATCH: usize = if cfg!(test) { 8 } else { 1024 };
 /// Records that are fetched from memory while others are copied.
 const AHEAD: usize = 8;
-/// Places are packed into pieces of this length, which go as they are used up.
+/// Revisions are packed into pieces of this length, which go as they are used up.
 const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 64 * 1024 };
 
 /// The answer to a [`RangeQuery`]: an iterator over its records, encoded `mvccpb.KeyValue`s as stored, in key order. What
 /// it will yield is fixed: neither writes nor compactions change it.
 pub struct Listing {
     tx: ReadTx,
-    packed: Packed,
-    /// The next of them, which the processor is fetching.
-    ahead: VecDeque<Option<Place>>,
-    /// Records that are not in the file yet.
-    pending: VecDeque<Bytes>,
+    revisions: Packed,
+    /// The next of them.
+    found: std::vec::IntoIter<Found>,
     len: usize,
     encoded_len: usize,
     count: i64,
     more: bool,
     revision: i64,
+}
+
+/// A record that was looked up.
+enum Found {
+    InFile(Place),
+    Pending(Bytes),
 }
 
 impl RangeQuery {
@@ -67,9 +71,8 @@ impl Listing {
     fn new(view: &View, query: &RangeQuery) -> Result<Listing, Error> {
         let listing = Listing {
             tx: view.tx.clone(),
-            packed: Packed::default(),
-            ahead: VecDeque::new(),
-            pending: VecDeque::new(),
+            revisions: Packed::default(),
+            found: Vec::new().into_iter(),
             len: 0,
             encoded_len: 0,
             count: 0,
@@ -77,10 +80,9 @@ impl Listing {
             revision: view.current_revision(),
         };
         let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-        let lookup = view.tx.lookup(Bucket::Key);
-        let mut first_pass = FirstPass { view, listing, limit, lookup, batch: Vec::new() };
+        let mut first_pass = FirstPass { view, listing, limit, unknown: Vec::new() };
         let count = select::walk(&view.shared.index, query, view.revision(), &mut first_pass)?;
-        first_pass.look_up()?;
+        first_pass.measure()?;
         view.check()?;
         Ok(Listing { count, ..first_pass.listing })
     }
@@ -110,7 +112,7 @@ impl Listing {
         self.len == 0
     }
 
-    /// Length of all records, in bytes, as elements of a field whose tag takes one byte.
+    /// Length of those that are still to come, in bytes, as elements of a field whose tag takes one byte.
     pub fn encoded_len(&self) -> usize {
         self.encoded_len
     }
@@ -118,23 +120,51 @@ impl Listing {
     /// The next record, where it stands. Nothing comes after an error.
     pub fn next_stored(&mut self) -> Option<Result<Stored<'_>, Error>> {
         self.len = self.len.checked_sub(1)?;
-        while self.ahead.len() < AHEAD
-            && let Some(place) = self.packed.pop()
+        if self.found.len() == 0
+            && let Err(error) = self.look_up()
         {
-            if let Some(place) = place {
-                self.tx.prefetch(place);
-            }
-            self.ahead.push_back(place);
-        }
-        let record = match self.ahead.pop_front() {
-            None => None,
-            Some(None) => self.pending.pop_front().map(Stored::Pending),
-            Some(Some(place)) => self.tx.at(place),
-        };
-        if record.is_none() {
             self.len = 0;
+            return Some(Err(error));
         }
-        Some(record.ok_or_else(|| Error::Damaged("a record of a list is gone".into())))
+        let record = match self.found.next() {
+            None => None,
+            Some(Found::Pending(record)) => Some(Stored::Pending(record)),
+            Some(Found::InFile(place)) => self.tx.at(place),
+        };
+        self.prefetch(AHEAD - 1);
+        let left = record.as_ref().and_then(|record| self.encoded_len.checked_sub(encoded_len(record.len())));
+        match (record, left) {
+            (Some(record), Some(left)) if self.len > 0 || left == 0 => {
+                self.encoded_len = left;
+                Some(Ok(record))
+            }
+            _ => {
+                self.len = 0;
+                Some(Err(Error::Damaged("a record of a list is not as long as it was written".into())))
+            }
+        }
+    }
+
+    /// Looks up the next records.
+    fn look_up(&mut self) -> Result<(), Error> {
+        let revisions: Vec<_> = std::iter::from_fn(|| self.revisions.pop()).take(BATCH).collect();
+        let mut found: Vec<_> = revisions.iter().map(|_| Found::Pending(Bytes::new())).collect();
+        find(&self.tx, &revisions, Error::missing, |nth, record| {
+            found[nth] = match record {
+                Stored::Pending(record) => Found::Pending(record),
+                Stored::Committed(record) => Found::InFile(record.place()),
+            };
+        })?;
+        self.found = found.into_iter();
+        (0..AHEAD).for_each(|nth| self.prefetch(nth));
+        Ok(())
+    }
+
+    /// The record `nth` behind the next one will be wanted soon.
+    fn prefetch(&self, nth: usize) {
+        if let Some(Found::InFile(place)) = self.found.as_slice().get(nth) {
+            self.tx.prefetch(*place);
+        }
     }
 }
 
@@ -151,51 +181,44 @@ struct FirstPass<'a> {
     view: &'a View,
     listing: Listing,
     limit: usize,
-    lookup: Lookup<'a>,
-    batch: Vec<Revision>,
+    /// Records whose length the index does not know.
+    unknown: Vec<Revision>,
 }
 
 impl FirstPass<'_> {
-    fn look_up(&mut self) -> Result<(), Error> {
-        let Listing { packed, pending, len, encoded_len, .. } = &mut self.listing;
-        let mut found: Vec<_> = self.batch.iter().map(|_| None).collect();
-        let (keys, places) = in_order(&self.batch);
-        for (stored, place) in self.lookup.find_all(&keys)?.into_iter().zip(places) {
-            found[place] = Some(stored.ok_or_else(|| self.view.missing(self.batch[place]))?);
-        }
-        for stored in found.into_iter().flatten() {
-            *len += 1;
-            *encoded_len += 1 + encoded_len_varint(stored.len() as u64) + stored.len();
-            packed.push(stored.place());
-            if let Stored::Pending(record) = stored {
-                pending.push_back(record);
-            }
-        }
-        self.batch.clear();
+    fn measure(&mut self) -> Result<(), Error> {
+        let FirstPass { view, listing, unknown, .. } = self;
+        let missing = |revision| view.missing(revision);
+        find(&view.tx, unknown, missing, |_, record| listing.encoded_len += encoded_len(record.len()))?;
+        unknown.clear();
         Ok(())
     }
 }
 
-/// Revisions as they are stored, in rising order, and where each came from.
-fn in_order(revisions: &[Revision]) -> (Vec<[u8; REVISION_LEN]>, Vec<usize>) {
-    let mut places: Vec<usize> = (0..revisions.len()).collect();
-    places.sort_unstable_by_key(|place| revisions[*place]);
-    (places.iter().map(|place| revisions[*place].to_bytes()).collect(), places)
-}
-
 impl Sink for FirstPass<'_> {
     fn found(&mut self, _: &[u8], seen: Seen) -> ControlFlow<()> {
-        if self.listing.len + self.batch.len() == self.limit {
-            self.listing.more = true;
+        let listing = &mut self.listing;
+        if listing.len == self.limit {
+            listing.more = true;
             return ControlFlow::Break(());
         }
-        self.batch.push(seen.modified);
+        listing.len += 1;
+        listing.revisions.push(seen.modified);
+        match seen.record_len {
+            0 => self.unknown.push(seen.modified),
+            len => listing.encoded_len += encoded_len(len as usize),
+        }
         ControlFlow::Continue(())
     }
 
     fn unlocked(&mut self) -> Result<(), Error> {
-        if self.batch.len() >= BATCH { self.look_up() } else { Ok(()) }
+        if self.unknown.len() >= BATCH { self.measure() } else { Ok(()) }
     }
+}
+
+/// What a record of so many bytes takes in the answer.
+fn encoded_len(len: usize) -> usize {
+    1 + encoded_len_varint(len as u64) + len
 }
 
 /// The records at some revisions.
@@ -205,26 +228,42 @@ pub(crate) fn look_up(
     missing: impl Fn(Revision) -> Error,
 ) -> Result<Vec<Bytes>, Error> {
     let mut records = vec![Bytes::new(); revisions.len()];
-    let (keys, places) = in_order(revisions);
-    for (stored, place) in tx.lookup(Bucket::Key).find_all(&keys)?.into_iter().zip(places) {
-        records[place] = stored.ok_or_else(|| missing(revisions[place]))?.into();
-    }
+    find(tx, revisions, missing, |nth, record| records[nth] = record.into())?;
     Ok(records)
 }
 
-/// A queue of places in the file, or nothing where a record has none. Each is written as its distance from the end of the
-/// one before: keys that are neighbours are often written together.
+/// Shows the same where they stand, each once, in the order in which they lie in the file.
+fn find<'a>(
+    tx: &'a ReadTx,
+    revisions: &[Revision],
+    missing: impl Fn(Revision) -> Error,
+    mut each: impl FnMut(usize, Stored<'a>),
+) -> Result<(), Error> {
+    let mut rising: Vec<(Revision, usize)> = revisions.iter().copied().zip(0..).collect();
+    // Neighbours were often written one after the other, and a stable sort makes use of that.
+    rising.sort_by_key(|(revision, _)| *revision);
+    let keys: Vec<[u8; REVISION_LEN]> = rising.iter().map(|(revision, _)| revision.to_bytes()).collect();
+    let mut gone = None;
+    tx.lookup(Bucket::Key).find_all(&keys, |place, record| match (record, rising[place]) {
+        (Some(record), (_, nth)) => each(nth, record),
+        (None, (revision, _)) => gone = Some(revision),
+    })?;
+    gone.map_or(Ok(()), |revision| Err(missing(revision)))
+}
+
+/// A queue of revisions. Each is written as its distance from the one before: keys that are neighbours are often written
+/// together.
 #[derive(Default)]
 struct Packed {
     pieces: VecDeque<Vec<u8>>,
     /// Where in the first piece the next one begins.
     at: usize,
-    pushed: u64,
-    popped: u64,
+    pushed: Revision,
+    popped: Revision,
 }
 
 impl Packed {
-    fn push(&mut self, place: Option<Place>) {
+    fn push(&mut self, revision: Revision) {
         const LONGEST: usize = 20;
         if self.pieces.back().is_none_or(|piece| piece.len() + LONGEST > PIECE_BYTES) {
             // Most lists are short.
@@ -232,34 +271,28 @@ impl Packed {
             self.pieces.push_back(Vec::with_capacity(capacity));
         }
         let Some(piece) = self.pieces.back_mut() else { return };
-        let Some(Place { offset, len }) = place else { return piece.push(0) };
-        encode_varint(len as u64 + 1, piece);
-        let distance = offset.wrapping_sub(self.pushed) as i64;
-        // Small ones in either direction become short.
-        encode_varint(((distance << 1) ^ (distance >> 63)) as u64, piece);
-        self.pushed = offset.wrapping_add(len as u64);
+        let before = std::mem::replace(&mut self.pushed, revision);
+        for distance in [revision.main.wrapping_sub(before.main), revision.sub.wrapping_sub(before.sub)] {
+            // Small ones in either direction become short.
+            encode_varint(((distance << 1) ^ (distance >> 63)) as u64, piece);
+        }
     }
 
     /// The next one, if there is one.
-    fn pop(&mut self) -> Option<Option<Place>> {
+    fn pop(&mut self) -> Option<Revision> {
         let piece = self.pieces.front()?;
         let mut rest = &piece[self.at..];
-        let place = match decode_varint(&mut rest).ok()?.checked_sub(1) {
-            None => None,
-            Some(len) => {
-                let zigzag = decode_varint(&mut rest).ok()?;
-                let distance = (zigzag >> 1) ^ (zigzag & 1).wrapping_neg();
-                let offset = self.popped.wrapping_add(distance);
-                self.popped = offset.wrapping_add(len);
-                Some(Place { offset, len: usize::try_from(len).ok()? })
-            }
+        let mut behind = |number: i64| {
+            let zigzag = decode_varint(&mut rest).ok()?;
+            Some(number.wrapping_add(((zigzag >> 1) ^ (zigzag & 1).wrapping_neg()) as i64))
         };
+        self.popped = Revision::new(behind(self.popped.main)?, behind(self.popped.sub)?);
         self.at = piece.len() - rest.len();
         if rest.is_empty() {
             self.pieces.pop_front();
             self.at = 0;
         }
-        Some(place)
+        Some(self.popped)
     }
 }
 
@@ -268,15 +301,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packed_places_come_out_as_they_went_in() {
+    fn packed_revisions_come_out_as_they_went_in() {
         let mut packed = Packed::default();
-        let offsets = [5, 6, 4, 1 << 40, 7, u64::MAX - 1, 1, 1, 300, u64::MAX >> 1, 0];
-        let place = |n: usize| Place { offset: offsets[n % offsets.len()], len: n % 3 * 1000 };
-        let places: Vec<_> = (0..200).map(|n| (n % 7 > 0).then(|| place(n))).collect();
-        places.iter().for_each(|place| packed.push(*place));
+        let numbers = [5, 6, 4, 1 << 40, 7, i64::MAX - 1, 1, 1, 300, i64::MAX, 0];
+        let revisions: Vec<_> = (0..200).map(|n| Revision::new(numbers[n % 11], numbers[n % 7])).collect();
+        revisions.iter().for_each(|revision| packed.push(*revision));
         assert!(packed.pieces.len() > 3);
         let popped: Vec<_> = std::iter::from_fn(|| packed.pop()).collect();
-        assert_eq!(popped, places);
+        assert_eq!(popped, revisions);
         assert!(packed.pieces.is_empty());
     }
 }

@@ -133,8 +133,7 @@ impl View {
 
     /// Why a record is not there that the index knows.
     pub(crate) fn missing(&self, revision: Revision) -> Error {
-        let damaged = || Error::Damaged(format!("no record at revision {revision}, which the index knows"));
-        self.check().err().unwrap_or_else(damaged)
+        self.check().err().unwrap_or_else(|| Error::missing(revision))
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

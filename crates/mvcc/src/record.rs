@@ -23,6 +23,11 @@ pub(crate) fn decode_key(key: &[u8]) -> Result<RecordKey, Error> {
         .ok_or_else(|| Error::Damaged(format!("bucket key holds a malformed revision {key:02x?}")))
 }
 
+/// A record's length as the index keeps it: 0, which is not known, if it is too long.
+pub(crate) fn len(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(0)
+}
+
 /// The record of a put.
 pub(crate) fn of_put(kv: &KeyValue) -> Bytes {
     kv.encode_to_vec().into()

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::block::{BLOCK_MAX, BYTES_MAX, Block, Keys, head, shared_len};
 use crate::history::History;
+use crate::key_index::Seen;
 use crate::{Error, Revision, record};
 
 /// Threads that a start uses at most.
@@ -34,6 +35,8 @@ struct Record {
     create_revision: i64,
     version: i64,
     lease: i64,
+    /// Its length in bytes; 0: not known.
+    len: u32,
     tombstone: bool,
 }
 
@@ -51,6 +54,7 @@ impl Run {
             create_revision: fields.create_revision,
             version: fields.version,
             lease: fields.lease,
+            len: record::len(value.len()),
             tombstone: stored.tombstone,
         });
         Ok(())
@@ -181,8 +185,10 @@ impl Merging {
                     return Err(Error::Damaged(format!("two records claim revision {revision} of one key")));
                 }
                 // A second tombstone in a row says nothing new; etcd passes over it too.
-                let _changed =
-                    if record.tombstone { history.tombstone(revision) } else { history.put(revision) };
+                let _changed = match record.tombstone {
+                    true => history.tombstone(revision),
+                    false => history.put(revision, |_, _| record.len),
+                };
             }
             _ => {
                 self.end_key();
@@ -192,7 +198,12 @@ impl Merging {
                 self.keys.push(&[], key);
                 self.histories.push(match record.tombstone {
                     true => History::restored_tombstone(revision),
-                    false => History::restored(record.create_revision, record.version, revision),
+                    false => History::restored(Seen {
+                        modified: revision,
+                        create_revision: record.create_revision,
+                        version: record.version,
+                        record_len: record.len,
+                    }),
                 });
             }
         }
@@ -280,8 +291,10 @@ mod tests {
                 assert_eq!(index.delete(&one, 1, revision, |_, _| {}), Ok(Some(key.clone().into())));
                 records.push((revision.to_tombstone_bytes().to_vec(), record_of(&key, 0, 0, 0, 0)));
             } else {
-                let now = index.put(key.as_bytes(), revision).unwrap();
-                let stored = record_of(&key, now.create_revision, main, now.version, main % 3);
+                let record = |create, version| record_of(&key, create, main, version, main % 3);
+                let record_len = |create, version| record(create, version).len() as u32;
+                let now = index.put(key.as_bytes(), revision, record_len).unwrap();
+                let stored = record(now.create_revision, now.version);
                 records.push((revision.to_bytes().to_vec(), stored));
             }
         }

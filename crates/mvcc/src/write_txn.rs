@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use backend::{Backend, Bucket};
 use bytes::Bytes;
+use prost::Message;
 use proto::mvccpb::KeyValue;
 
 use crate::deletes::Deletes;
@@ -87,9 +88,15 @@ impl<'a> WriteTxn<'a> {
     /// [`Error::Damaged`] if the index holds a newer revision of the key, which no sound store does.
     pub fn put(&mut self, key: Bytes, value: Bytes, lease: i64) -> Result<PutOutcome, Error> {
         let revision = self.next();
-        let now = self.shared.index.write().put(&key, revision).ok_or_else(|| not_newer(revision))?;
-        let Seen { create_revision, version, .. } = now;
-        let kv = KeyValue { key, create_revision, mod_revision: revision.main, version, value, lease };
+        let mut kv = KeyValue { key, mod_revision: revision.main, value, lease, ..KeyValue::default() };
+        let bare_len = kv.encoded_len();
+        let record_len = |create_revision, version| {
+            let life = KeyValue { create_revision, version, ..KeyValue::default() };
+            record::len(bare_len + life.encoded_len())
+        };
+        let now = self.shared.index.write().put(&kv.key, revision, record_len);
+        let Seen { create_revision, version, .. } = now.ok_or_else(|| not_newer(revision))?;
+        (kv.create_revision, kv.version) = (create_revision, version);
         let stored = record::of_put(&kv);
         self.backend.put(Bucket::Key, Bytes::copy_from_slice(&revision.to_bytes()), stored.clone());
         self.events.push(Event {
@@ -178,8 +185,7 @@ impl<'a> WriteTxn<'a> {
 
     fn record(&self, revision: Revision) -> Result<Bytes, Error> {
         let record = self.backend.get(Bucket::Key, &revision.to_bytes())?;
-        record
-            .ok_or_else(|| Error::Damaged(format!("no record at revision {revision}, which the index knows")))
+        record.ok_or_else(|| Error::missing(revision))
     }
 
     /// The newest record of `key`, this txn's included; none if the key does not exist.
@@ -254,12 +260,13 @@ fn not_newer(revision: Revision) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key_index::len_of;
 
     #[test]
     fn deletes_are_cut_into_pieces_that_go_on_where_the_one_before_ends() {
         let mut index = Index::default();
         let long = |n: u8| [&[n; 2], &[b'k'; 30_000][..]].concat();
-        (0..20).for_each(|n| assert!(index.put(&long(n), Revision::new(2, n.into())).is_some()));
+        (0..20).for_each(|n| assert!(index.put(&long(n), Revision::new(2, n.into()), len_of).is_some()));
         let mut deleting = Deleting::new(Revision::new(3, 5));
         let mut rest = Some(KeyRange::From(Bytes::new()));
         while let Some(range) = rest {

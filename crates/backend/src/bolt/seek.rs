@@ -1,6 +1,6 @@
 //! Looking up many records of a bucket, each near the one before: the way from the root is kept.
 
-use super::page::{BUCKET, DEPTH_MAX, Page, PageId};
+use super::page::{BUCKET, DEPTH_MAX, Page, PageId, order};
 use super::snapshot::{Root, Snapshot};
 use crate::error::Error;
 use crate::schema::Bucket;
@@ -24,15 +24,15 @@ struct Subtree<'a> {
 
 impl<'a> Subtree<'a> {
     fn is_elsewhere(&self, key: &[u8]) -> bool {
-        key < self.from || self.to.is_some_and(|to| key >= to)
+        order(key, self.from).is_lt() || self.to.is_some_and(|to| order(key, to).is_ge())
     }
 
     /// The child whose subtree would hold `key`.
     fn child_for(&mut self, key: &[u8]) -> Result<usize, Error> {
         let (page, next) = (&self.page, self.next);
         let is_next = next < page.count
-            && key >= page.key_at(next)?
-            && (next + 1 == page.count || key < page.key_at(next + 1)?);
+            && order(key, page.key_at(next)?).is_ge()
+            && (next + 1 == page.count || order(key, page.key_at(next + 1)?).is_lt());
         let index = if is_next { next } else { page.child_for(key)? };
         self.next = index + 1;
         Ok(index)
@@ -42,7 +42,7 @@ impl<'a> Subtree<'a> {
     fn value_of(&mut self, key: &[u8]) -> Result<Option<&'a [u8]>, Error> {
         if self.next < self.page.count {
             let element = self.page.leaf_element(self.next)?;
-            if element.key == key {
+            if order(element.key, key).is_eq() {
                 self.next += 1;
                 return Ok((element.flags & BUCKET == 0).then_some(element.value));
             }
@@ -125,7 +125,7 @@ impl<'a> Seeker<'a> {
             });
         };
         let shares = self.shares(*root, keys)?;
-        self.snapshot.pages.fetch(shares.iter().map(|share| (share.leaf, share.end - share.begin)));
+        self.snapshot.pages.prefetch_leaves(shares.iter().map(|share| (share.leaf, share.end - share.begin)));
         for Share { leaf, begin, end } in shares {
             let page = self.snapshot.pages.page(leaf)?;
             let mut leaf = Subtree { page, from: &[], to: None, next: 0 };
@@ -141,7 +141,9 @@ impl<'a> Seeker<'a> {
         let (mut shares, mut depth, mut behind) = (Vec::<Share>::new(), 0, None);
         for (nth, key) in keys.iter().enumerate() {
             let key = key.as_ref();
-            if let Some(last) = shares.last_mut().filter(|_| behind.is_none_or(|behind| key < behind)) {
+            if let Some(last) =
+                shares.last_mut().filter(|_| behind.is_none_or(|behind| order(key, behind).is_lt()))
+            {
                 last.end = nth + 1;
                 continue;
             }

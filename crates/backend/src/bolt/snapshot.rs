@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use super::check;
 use super::cursor::Range;
 use super::meta::{Meta, NO_FREELIST};
-use super::page::{self, BUCKET, BUCKET_HEADER, DEPTH_MAX, Header, Page, PageId, bucket_header};
+use super::page::{
+    self, BUCKET, BUCKET_HEADER, DEPTH_MAX, ELEMENT, HEADER, Header, Page, PageId, bucket_header,
+};
 use crate::error::Error;
 use crate::schema::Bucket;
 
@@ -129,14 +131,19 @@ impl Pages {
         self.map.prefetch(place.offset, place.len);
     }
 
-    /// Touches leaves of which so many elements are wanted, without waiting for any: first their headers, then the keys
-    /// of those that are wanted for the most part.
-    pub(crate) fn fetch(&self, leaves: impl Iterator<Item = (PageId, usize)> + Clone) {
-        let page = |id: PageId| self.map.get(id.checked_mul(self.page_size)?, self.page_size());
-        let leaves = leaves.filter_map(|(id, wanted)| Some((page(id)?, wanted)));
-        let headers = leaves.clone().fold(0, |sum, (leaf, _)| sum ^ leaf[0]);
-        let keys = leaves.fold(0, |sum, (leaf, wanted)| sum ^ page::touch_keys(leaf, 2 * wanted));
-        std::hint::black_box(headers ^ keys);
+    /// Leaves of which so many elements are wanted will be looked at soon: has their headers fetched, then the keys of those
+    /// that are wanted for the most part.
+    pub(crate) fn prefetch_leaves(&self, leaves: impl Iterator<Item = (PageId, usize)> + Clone) {
+        let leaves = leaves.filter_map(|(id, wanted)| Some((id.checked_mul(self.page_size)?, wanted)));
+        for (offset, wanted) in leaves.clone() {
+            self.map.prefetch(offset, HEADER + wanted * ELEMENT);
+        }
+        for (offset, wanted) in leaves {
+            let leaf = self.map.get(offset, self.page_size()).unwrap_or_default();
+            for (at, len) in page::keys_of(leaf, 2 * wanted) {
+                self.map.prefetch(offset + at, len);
+            }
+        }
     }
 
     /// Where the bucket starts whose header is `value`, found in page `container`.
@@ -344,7 +351,7 @@ impl SnapshotSource {
 
 /// The freelist page of a file that stores one: its ids, checked, and the pages it takes itself.
 pub(crate) fn stored_freelist(pages: &Pages, meta: &Meta) -> Result<Option<(Vec<PageId>, u64)>, Error> {
-    use super::page::{FREELIST, HEADER, u64_at};
+    use super::page::{FREELIST, u64_at};
     if meta.freelist == NO_FREELIST {
         return Ok(None);
     }

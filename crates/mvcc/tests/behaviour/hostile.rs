@@ -67,6 +67,31 @@ fn a_tombstone_of_an_unknown_key_and_a_second_one_are_taken() {
 }
 
 #[test]
+fn a_list_says_less_than_it_promised_and_why_when_a_record_is_gone_or_has_another_length() {
+    for changed in [None, Some("a"), Some("abc")] {
+        let mut store = Store::new();
+        (0..100).for_each(|n| drop(store.put(&format!("{n:02}"), "ab")));
+        store.backend.commit().unwrap();
+        let stored = at(52, 0);
+        match changed {
+            None => store.backend.delete(Bucket::Key, &stored),
+            Some(value) => {
+                let kv = KeyValue { value: value.into(), ..store.get("50").unwrap() };
+                store.backend.put(Bucket::Key, stored.into(), kv.encode_to_vec().into());
+            }
+        }
+        store.backend.commit().unwrap();
+        let list = store.reader().list(&RangeQuery::range("0", "\0")).unwrap();
+        let (promised, mut sent) = (list.encoded_len(), 0);
+        let mut answers = list.inspect(|answer| sent += answer.as_ref().map_or(0, |record| 2 + record.len()));
+        let error = answers.by_ref().find_map(Result::err);
+        assert!(matches!(error, Some(Error::Damaged(_))), "{changed:?}: {error:?}");
+        assert!(answers.next().is_none(), "{changed:?}");
+        assert!(sent < promised, "{changed:?}: {sent}");
+    }
+}
+
+#[test]
 fn an_empty_record_that_only_raises_the_revision_is_taken() {
     // What `etcdutl snapshot restore --bump-revision` writes.
     let (mut store, answer) = opened(vec![(at(2, 0), record("a")), (at(1_000_000_000, 0), Vec::new())]);

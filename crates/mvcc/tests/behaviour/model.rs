@@ -141,7 +141,8 @@ pub fn random_txn(
             if !touched.insert(key.clone()) {
                 continue;
             }
-            let (value, lease) = (format!("{}", dice.below(5)), dice.below(3) as i64);
+            let value = dice.below(5).to_string().repeat(1 + dice.below(3) as usize);
+            let lease = dice.below(3) as i64;
             model.put(revision, &key, value.clone(), lease);
             let outcome = txn.put(Bytes::from(key.clone()), Bytes::from(value), lease).unwrap();
             let kv = model.changes.last().unwrap().2.clone().unwrap();
@@ -214,6 +215,8 @@ fn compare_range(store: &Store, model: &Model, query: &RangeQuery) {
     if query.is_list() {
         let list = store.reader().list(query).unwrap();
         assert_eq!((list.total(), list.more(), list.revision()), (count, more, model.current), "{query:?}");
+        let as_field = |kv: &KeyValue| 1 + prost::length_delimiter_len(kv.encoded_len()) + kv.encoded_len();
+        assert_eq!(list.encoded_len(), kvs.iter().map(as_field).sum::<usize>(), "{query:?}");
         assert_eq!(list.map(|record| kv_of(&record.unwrap())).collect::<Vec<_>>(), kvs, "{query:?}");
     }
     assert_eq!((answer.count, answer.more, answer.revision), (count, more, model.current), "{query:?}");
