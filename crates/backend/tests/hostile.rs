@@ -32,8 +32,13 @@ fn open(disk: &MemDisk) -> Result<Backend, Error> {
     Backend::open(Arc::new(disk.clone()), Path::new(FILE), opts)
 }
 
+/// As long as a revision.
+fn key(n: u64) -> Bytes {
+    [&n.to_be_bytes()[..], b"_", &[0; 8]].concat().into()
+}
+
 fn put(backend: &mut Backend, n: u64, len: usize) {
-    backend.put(Bucket::Key, Bytes::copy_from_slice(&n.to_be_bytes()), Bytes::from(vec![b'v'; len]));
+    backend.put(Bucket::Key, key(n), Bytes::from(vec![b'v'; len]));
 }
 
 /// A file with branches, overflow pages, free pages and inline buckets.
@@ -46,7 +51,7 @@ fn sound_image() -> Vec<u8> {
             backend.commit().unwrap();
         }
     }
-    (100..180).for_each(|n: u64| backend.delete(Bucket::Key, &n.to_be_bytes()));
+    (100..180).for_each(|n: u64| backend.delete(Bucket::Key, &key(n)));
     backend.put(Bucket::Members, Bytes::from_static(b"me"), Bytes::from_static(b"{}"));
     backend.commit().unwrap();
     drop(backend);
@@ -63,10 +68,13 @@ fn exercise(image: &[u8]) -> Result<(), Error> {
         let falling = read.range_rev(bucket, b"", None).filter(Result::is_ok).count();
         assert!(!sound || rising == falling, "a sound file reads the same both ways");
     }
-    let _ = read.get(Bucket::Key, &7_u64.to_be_bytes());
+    let _ = read.get(Bucket::Key, &key(7));
+    let (keys, mut shown): (Vec<_>, _) = ((0..500).map(key).collect(), 0);
+    let found = read.lookup(Bucket::Key).find_all(&keys, |_, _| shown += 1);
+    assert!(shown == keys.len() || found.is_err());
     for n in (0..500).step_by(3) {
         put(&mut backend, n, 30);
-        backend.delete(Bucket::Key, &(n + 1).to_be_bytes());
+        backend.delete(Bucket::Key, &key(n + 1));
     }
     backend.delete(Bucket::Members, b"me");
     backend.commit()?;

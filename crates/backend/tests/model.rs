@@ -124,6 +124,7 @@ impl Run {
     }
 
     fn seal(&mut self) {
+        self.look_up_all();
         if self.backend.seal() {
             for reader in self.readers.iter_mut().filter(|reader| reader.frozen.is_none()) {
                 reader.frozen = Some(self.model.clone());
@@ -137,6 +138,21 @@ impl Run {
         self.backend.committer().commit_sealed().unwrap();
         assert_eq!(self.backend.pending_ops(), 0);
         self.compare_all();
+    }
+
+    /// What is not in the file yet, too.
+    fn look_up_all(&self) {
+        let read = self.backend.read();
+        for bucket in [Bucket::Key, Bucket::Lease] {
+            let expected = of_model(&self.model, bucket);
+            let keys: Vec<_> = expected.iter().map(|(key, _)| key).collect();
+            let mut found = Vec::new();
+            let each = |nth: usize, stored: Option<Stored<'_>>| {
+                found.push((keys[nth].clone(), stored.unwrap().to_vec()));
+            };
+            read.lookup(bucket).find_all(&keys, each).unwrap();
+            assert_eq!(found, expected, "{bucket:?}");
+        }
     }
 
     fn compare_all(&mut self) {

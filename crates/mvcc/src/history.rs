@@ -239,6 +239,20 @@ mod tests {
     }
 
     #[test]
+    fn revisions_of_48_bits_are_packed_and_longer_ones_are_kept_whole() {
+        let numbers =
+            [0, 1, 255, (1 << 32) + 1, 1 << 40, (3 << 40) + 5, (1 << 48) - 1, 1 << 48, i64::MAX, -1];
+        for (main, create_revision) in numbers.iter().flat_map(|a| numbers.map(|b| (*a, b))) {
+            let modified = Revision::new(main, 0);
+            let seen = Seen { modified, create_revision, version: 3, record_len: u32::MAX - 1 };
+            let history = History::restored(seen);
+            assert_eq!(history.get(i64::MAX), Some(seen));
+            let fits = |number: i64| (0..1 << 48).contains(&number);
+            assert_eq!(matches!(history, History::One(_)), fits(main) && fits(create_revision));
+        }
+    }
+
+    #[test]
     fn a_packed_history_behaves_as_the_whole_one() {
         let (long, longest_sub) = (i64::from(u32::MAX) + 1, (1 << 24) - 1);
         let firsts = [

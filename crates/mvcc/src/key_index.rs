@@ -232,7 +232,7 @@ impl Generation {
         }
     }
 
-    /// Behind the last put come so many tombstones.
+    /// As seen at revision `at`; the last revisions, so many, are no puts but tombstones.
     fn get(&self, at: i64, tombstones: i64) -> Option<Seen> {
         let place = self.place(at)?;
         let revisions = self.revisions();

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use backend::{Bucket, Place, ReadTx, Stored};
+use backend::{Bucket, Place, ReadTx, Stored, Turn};
 use bytes::Bytes;
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
@@ -16,8 +16,10 @@ use crate::revision::REVISION_LEN;
 use crate::select::{self, Sink};
 use crate::{Error, KvReader, RangeQuery, Revision, View};
 
-/// Records found together.
-const BATCH: usize = if cfg!(test) { 8 } else { 1024 };
+/// Records looked up together. The file may have to be read for each: others of a front loop wait meanwhile.
+const BATCH: usize = 256;
+/// What looking them up counts for a [`Turn`].
+const PIECES_PER_BATCH: usize = 32;
 /// Records that are fetched from memory while others are copied.
 const AHEAD: usize = 8;
 /// Revisions are packed into pieces of this length, which go as they are used up.
@@ -30,6 +32,7 @@ pub struct Listing {
     revisions: Packed,
     /// The next of them.
     found: std::vec::IntoIter<Found>,
+    turn: Turn,
     len: usize,
     encoded_len: usize,
     count: i64,
@@ -73,6 +76,7 @@ impl Listing {
             tx: view.tx.clone(),
             revisions: Packed::default(),
             found: Vec::new().into_iter(),
+            turn: Turn::default(),
             len: 0,
             encoded_len: 0,
             count: 0,
@@ -140,7 +144,7 @@ impl Listing {
             }
             _ => {
                 self.len = 0;
-                Some(Err(Error::Damaged("a record of a list is not as long as it was written".into())))
+                Some(Err(Error::Damaged("a record of a list is not as long as the index says".into())))
             }
         }
     }
@@ -148,6 +152,7 @@ impl Listing {
     /// Looks up the next records.
     fn look_up(&mut self) -> Result<(), Error> {
         let revisions: Vec<_> = std::iter::from_fn(|| self.revisions.pop()).take(BATCH).collect();
+        self.turn.pass(PIECES_PER_BATCH);
         let mut found: Vec<_> = revisions.iter().map(|_| Found::Pending(Bytes::new())).collect();
         find(&self.tx, &revisions, Error::missing, |nth, record| {
             found[nth] = match record {
@@ -232,7 +237,7 @@ pub(crate) fn look_up(
     Ok(records)
 }
 
-/// Shows the same where they stand, each once, in the order in which they lie in the file.
+/// Shows them, left where they stand, each once with its number, in the order in which they lie in the file.
 fn find<'a>(
     tx: &'a ReadTx,
     revisions: &[Revision],

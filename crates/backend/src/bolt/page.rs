@@ -211,3 +211,21 @@ pub(crate) fn bucket_header(container: PageId, value: &[u8]) -> Result<(PageId, 
         _ => Err(Error::damaged(container, "a bucket header is cut short")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_order_of_their_bytes_whatever_their_length() {
+        let mut keys: Vec<Vec<u8>> = (0..20).map(|len| vec![7; len]).collect();
+        for (place, byte) in (0..17).flat_map(|place| [0, 8, 0xff].map(|byte| (place, byte))) {
+            let mut key = vec![7; 17];
+            key[place] = byte;
+            keys.push(key);
+        }
+        for (a, b) in keys.iter().flat_map(|a| keys.iter().map(move |b| (a, b))) {
+            assert_eq!(order(a, b), a.cmp(b), "{a:?} {b:?}");
+        }
+    }
+}

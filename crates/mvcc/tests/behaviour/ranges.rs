@@ -108,6 +108,10 @@ fn a_long_list_is_what_it_was_whatever_happens_before_it_is_read() {
             store.backend.commit().unwrap();
         }
     }
+    // As it was before the second puts, of most of which the index does not know the length.
+    let query = RangeQuery { revision: 1 + keys as i64, ..RangeQuery::range("0", "\0") };
+    let (expected, list) = (store.reader().range(&query).unwrap(), store.reader().list(&query).unwrap());
+    assert!(list.map(Result::unwrap).eq(expected.kvs));
     let query = RangeQuery { limit: 25_000, ..RangeQuery::range("0", "\0") };
     let expected = store.reader().range(&query).unwrap();
     let mut list = store.reader().list(&query).unwrap();

@@ -42,7 +42,7 @@ pub enum Message {
 pub enum Records {
     /// All at hand.
     Held(std::vec::IntoIter<Bytes>),
-    /// Found, but not read yet.
+    /// Known by their revisions, to be looked up when they are wanted.
     Listing(Box<Listing>),
 }
 

@@ -12,7 +12,7 @@ use super::error::{self, Status};
 use super::{Call, Sink, frame};
 use crate::member::{Field, Member, Who};
 
-/// What a range answers, its records at hand or only found.
+/// What a range answers, its records at hand or only known of.
 struct Found {
     records: Records,
     count: i64,
