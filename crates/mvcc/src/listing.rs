@@ -58,7 +58,7 @@ impl KvReader {
     /// Reads a range as [`KvReader::range`] does; for a query that [`RangeQuery::is_list`].
     ///
     /// # Errors
-    /// [`Error::FutureRevision`], [`Error::Compacted`]; [`Error::Damaged`] when a record is missing.
+    /// [`Error::FutureRevision`], [`Error::Compacted`]. That a record is missing mostly shows when its turn comes.
     pub fn list(&self, query: &RangeQuery) -> Result<Listing, Error> {
         loop {
             match self.view(query.revision).and_then(|view| Listing::new(&view, query)) {
@@ -122,6 +122,10 @@ impl Listing {
     }
 
     /// The next record, where it stands. Nothing comes after an error.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is missing, or when with it the records are longer, or at the end shorter, than
+    /// [`Listing::encoded_len`] said; [`Error::Backend`].
     pub fn next_stored(&mut self) -> Option<Result<Stored<'_>, Error>> {
         self.len = self.len.checked_sub(1)?;
         if self.found.len() == 0
@@ -144,7 +148,7 @@ impl Listing {
             }
             _ => {
                 self.len = 0;
-                Some(Err(Error::Damaged("a record of a list is not as long as the index says".into())))
+                Some(Err(Error::Damaged("the records of a list are not as long as the index says".into())))
             }
         }
     }

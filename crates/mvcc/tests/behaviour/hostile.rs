@@ -163,7 +163,12 @@ fn use_everything(store: &mut Store, dice: &mut Dice) {
     let reader = store.reader();
     for revision in 0..8 {
         let query = RangeQuery { revision, ..RangeQuery::range("\0", "\0") };
-        let _ = reader.range(&query);
+        if let Ok(answer) = reader.range(&query) {
+            let list = reader.list(&query).unwrap();
+            let as_field = |record: &Bytes| 1 + prost::length_delimiter_len(record.len()) + record.len();
+            assert_eq!(list.encoded_len(), answer.kvs.iter().map(as_field).sum::<usize>());
+            assert!(list.map(Result::unwrap).eq(answer.kvs));
+        }
         let _ = reader.range(&RangeQuery { sort_target: mvcc::SortTarget::Value, ..query });
         let _ = reader.hash_kv(revision);
     }

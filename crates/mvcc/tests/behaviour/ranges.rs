@@ -108,7 +108,7 @@ fn a_long_list_is_what_it_was_whatever_happens_before_it_is_read() {
             store.backend.commit().unwrap();
         }
     }
-    // As it was before the second puts, of most of which the index does not know the length.
+    // As it was before the second puts: of a third the index does not know the length.
     let query = RangeQuery { revision: 1 + keys as i64, ..RangeQuery::range("0", "\0") };
     let (expected, list) = (store.reader().range(&query).unwrap(), store.reader().list(&query).unwrap());
     assert!(list.map(Result::unwrap).eq(expected.kvs));

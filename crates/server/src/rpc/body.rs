@@ -529,6 +529,37 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_cannot_be_read_to_its_end_says_so_behind_what_it_sent() {
+        let disk = std::sync::Arc::new(disk::MemDisk::new(0));
+        let path = std::path::Path::new("/db");
+        let mut backend = backend::Backend::open(disk, path, backend::Options::default()).unwrap();
+        let (mut kv, _) = mvcc::Kv::open(&mut backend).unwrap();
+        for n in 0..1000 {
+            let mut txn = kv.begin(&mut backend);
+            txn.put(format!("{n:03}").into(), vec![b'v'; 300].into(), 0).unwrap();
+            txn.finish();
+        }
+        for lost in [false, true] {
+            if lost {
+                backend.commit().unwrap();
+                backend.delete(backend::Bucket::Key, &mvcc::Revision::new(502, 0).to_bytes());
+                backend.commit().unwrap();
+            }
+            let query = mvcc::RangeQuery::range("0", "\0");
+            let records = Records::Listing(Box::new(kv.reader(&backend).list(&query).unwrap()));
+            let message =
+                Message::List { head: Bytes::new(), records, tail: Bytes::from_static(b"\x20\x01") };
+            let promised = FRAME_HEADER_BYTES + message.encoded_len();
+            let mut body = Body::unary(message);
+            let sent: usize = std::iter::from_fn(|| body.next_piece()).map(|piece| piece.len()).sum();
+            assert_eq!(sent == promised, !lost);
+            assert!(0 < sent && sent <= promised);
+            let status = body.failure().map(|trailers| trailers["grpc-status"].clone());
+            assert_eq!(status, lost.then(|| HeaderValue::from_static("2")));
+        }
+    }
+
+    #[test]
     fn a_batch_is_its_messages_one_after_the_other_whether_copied_or_spliced() {
         let mut batch = Batch::default();
         let rests: [&[usize]; 4] = [&[], &[3], &[SPLICE_BYTES, 2, SPLICE_BYTES + 1], &[1, 1]];
